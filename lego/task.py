@@ -1,0 +1,219 @@
+"""The task contract: what a task answers, how it is found, and which split owns an example.
+
+A task is a class listed in the entry-point group ``lego.tasks``, in this package or in anyone's.
+Its examples are pure functions of (config, seed, split, i). Splits are disjoint as sets because a
+hash of an example's token ids alone decides which split may hold it; the seed plays no part in
+that, so a test sentence of one seed is never a training sentence of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numba import njit
+
+from lego.counter import GOLDEN, mix64, word
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+    from transformers import PreTrainedTokenizerFast
+
+Batch = dict[str, np.ndarray]
+IGNORED = -100  # the label of a token at which nothing is asked, as in transformers
+
+SPLITS = ("train", "validation", "test")
+MAX_ATTEMPTS = 4096  # a split that owns one candidate in sixteen fails this often once in 10**114
+
+
+class SettingError(ValueError):
+    """A field that a user set is unknown or impossible; the message is one line for that user."""
+
+
+class Task(Protocol):
+    """What training, corpora and probes ask of a task.
+
+    ``rows`` is a number of examples, ``length`` is ``max_length``, in tokens.
+    """
+
+    Config: ClassVar[type]  # a frozen dataclass; raises SettingError on impossible values
+    presets: ClassVar[Mapping[str, Any]]  # name -> Config
+
+    name: str  # the entry point's name
+    config: Any
+    seed: int  # 0 .. 2**63 - 1
+    splits: tuple[str, ...]
+    head: Literal["token-classification", "causal-lm"]
+    labels: tuple[str, ...]  # the classes' names; empty for causal-lm
+    vocab_size: int
+    pad_token_id: int
+    max_length: int  # tokens of the longest example
+    layers: int  # how many hops the longest dependency takes: a sensible depth of a model
+
+    def __init__(self, config: Any, seed: int) -> None: ...
+
+    def sample(self, split: str, start: int, stop: int) -> Batch:
+        """Examples start .. stop-1 of a split, on one thread.
+
+        Holds at least ``input_ids`` and ``labels``, both (rows, length) int16, padded with
+        ``pad_token_id`` and IGNORED. For causal-lm, labels stand at their own token, as
+        transformers has it: the model shifts. Raises SettingError for an unknown split.
+        """
+        ...
+
+    def steps(self, batch: Batch) -> np.ndarray:
+        """(rows, length) int16: the chain position or trace step that each label answers, or -1.
+
+        ``batch`` may come from ``sample`` or from the columns of a corpus.
+        """
+        ...
+
+    def graph(self, batch: Batch) -> Batch:
+        """The dependencies between token positions: ground truth for probes."""
+        ...
+
+    def shortcuts(self, batch: Batch) -> Batch:
+        """The answers that each known shortcut would give, by the shortcut's name."""
+        ...
+
+    @property
+    def features(self) -> datasets.Features:
+        """The schema of the corpus: the same for every split."""
+        ...
+
+    def table(self, batch: Batch) -> pa.Table:
+        """The published columns of a sampled batch, in the order of ``features``."""
+        ...
+
+    def tokenizer(self) -> PreTrainedTokenizerFast: ...
+
+    def check(self, table: pa.Table, split: str) -> Iterator[tuple[int, str]]:
+        """Re-derive every answer of published rows from their text: yields (row, what is wrong).
+
+        Shares no code with ``sample``.
+        """
+        ...
+
+    def describe(self) -> str:
+        """Markdown for the dataset card: what a row is, how it is made, which shortcuts exist."""
+        ...
+
+
+def require(held: bool, field: str, value: object, allowed: str) -> None:
+    """Raise SettingError in the one form that all of lego uses, unless the condition held."""
+    if not held:
+        raise SettingError(f"{field}={value!r}: allowed {allowed}")
+
+
+def choose(field: str, value: object, known: Mapping[str, Any] | tuple[str, ...]) -> None:
+    """Raise SettingError unless ``value`` is one of the known names; suggests the nearest."""
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise SettingError(f"{field}={value!r}: allowed {', '.join(known)}{hint}")
+
+
+def task_class(name: str) -> type[Task]:
+    """The task class behind a name in the entry-point group ``lego.tasks``.
+
+    Raises SettingError when the name is unknown, or claimed by two packages.
+    """
+    found: dict[str, Any] = {}
+    for entry in entry_points(group="lego.tasks"):
+        other = found.setdefault(entry.name, entry)
+        require(other.value == entry.value, "task", entry.name, f"one owner; {other.value} too")
+    choose("task", name, found)
+    return found[name].load()
+
+
+def make_config(kind: type[Task], preset: str | None = None, **fields: Any) -> Any:
+    """A task's config: a preset, or the defaults, with some fields replaced."""
+    if preset is not None:
+        choose("preset", preset, kind.presets)
+    known = {field.name: field for field in dataclasses.fields(kind.Config)}
+    for field, value in fields.items():
+        choose("field", field, tuple(known))
+        _check_type(field, value, str(known[field].type))
+    if preset is None:
+        return kind.Config(**fields)
+    return dataclasses.replace(kind.presets[preset], **fields)
+
+
+def _check_type(field: str, value: object, annotation: str) -> None:
+    """Config fields are plain: the annotation's text names the types that a value may have."""
+    allowed = tuple(part.strip() for part in annotation.split("|"))
+    held = type(value).__name__ in allowed or (value is None and "None" in allowed)
+    held |= "float" in allowed and type(value) is int
+    require(held, field, value, f"a value of type {annotation}")
+
+
+def config_name(kind: type[Task], config: Any) -> str:
+    """A config's name in a corpus: its preset's, else the fields that differ from the defaults."""
+    for name, preset in kind.presets.items():
+        if preset == config:
+            return name
+    default, own = dataclasses.asdict(kind.Config()), dataclasses.asdict(config)
+    return ",".join(f"{k}={v}" for k, v in own.items() if v != default[k]) or "default"
+
+
+def load_task(name: str, preset: str | None = None, seed: int = 0, **fields: Any) -> Task:
+    """The task of that name, from a preset or the defaults, with some config fields replaced.
+
+    >>> load_task("chains", preset="z2-n12", seed=0).config.n
+    12
+
+    Raises SettingError (a ValueError) naming the field, the value and what is allowed.
+    """
+    require(type(seed) is int and 0 <= seed < 2**63, "seed", seed, "0 .. 2**63 - 1")
+    kind = task_class(name)
+    return kind(make_config(kind, preset, **fields), seed)
+
+
+def split_index(task: Task, split: str, start: int, stop: int) -> int:
+    """The number of a split, after a check of what ``sample`` was asked for."""
+    choose("split", split, task.splits)
+    require(0 <= start <= stop, "start, stop", (start, stop), "0 <= start <= stop")
+    return task.splits.index(split)
+
+
+# Split membership. The hash is multilinear: one odd random weight a token position, summed modulo
+# 2**64 and mixed. It costs one multiplication a token, in any order, and padding (id 0) is neutral.
+
+
+@njit(cache=True)
+def hash_weights(length):
+    """(length,) uint64: the weight of each token position; a longer one begins with a shorter."""
+    weights = np.empty(length, np.uint64)
+    for j in range(length):
+        weights[j] = word(GOLDEN, j) | np.uint64(1)
+    return weights
+
+
+@njit(inline="always")
+def owner(weighted_sum):
+    """The index in SPLITS of the split that owns an example: 14, 1 and 1 sixteenths of all."""
+    sixteenth = np.int64(mix64(weighted_sum) >> np.uint64(60))
+    return max(0, sixteenth - 13)
+
+
+def weighted_sums(ids: np.ndarray) -> np.ndarray:
+    """(rows,) uint64 from token ids (rows, length): what ``owner`` decides by.
+
+    The sum before the mixing, which is a bijection: equal examples have equal sums, and two
+    different ones collide with probability 2**-64.
+    """
+    return (ids.astype(np.uint64) * hash_weights(ids.shape[1])).sum(axis=1, dtype=np.uint64)
+
+
+@njit(cache=True)
+def owners(sums):
+    """(rows,) int64: ``owner`` of every row."""
+    found = np.empty(len(sums), np.int64)
+    for row in range(len(sums)):
+        found[row] = owner(sums[row])
+    return found
