@@ -39,8 +39,8 @@ def word(key, k):
 
 @njit(inline="always")
 def below(bits, bound):
-    """An integer in 0..bound-1 from the low 32 bits of a word.
+    """An integer (uint64) in 0..bound-1, bound < 2**32, from the low 32 bits of a word.
 
     Multiply-shift without rejection: each value's probability is off by at most 2**-32.
     """
-    return np.int64(((bits & _LOW) * np.uint64(bound)) >> np.uint64(32))
+    return ((bits & _LOW) * np.uint64(bound)) >> np.uint64(32)

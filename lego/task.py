@@ -77,6 +77,10 @@ class Task(Protocol):
         """The dependencies between token positions: ground truth for probes."""
         ...
 
+    def answers(self, batch: Batch) -> np.ndarray:
+        """The true answers, in the shape that ``shortcuts`` has."""
+        ...
+
     def shortcuts(self, batch: Batch) -> Batch:
         """The answers that each known shortcut would give, by the shortcut's name."""
         ...
@@ -131,25 +135,27 @@ def task_class(name: str) -> type[Task]:
     return found[name].load()
 
 
+def decode(kind: type[Any], fields: Mapping[str, Any], base: Any = None) -> Any:
+    """A frozen dataclass from named values, all checked; ``base`` gives the other fields.
+
+    Raises SettingError for an unknown field or a value of another type; ranges are the class's own.
+    """
+    known = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    for field, value in fields.items():
+        choose("field", field, known)
+        # Such fields are plain, so that the text of an annotation names the types it allows.
+        allowed = [part.strip().split("[")[0] for part in known[field].split("|")]
+        held = type(value).__name__ in allowed or (value is None and "None" in allowed)
+        held |= "float" in allowed and type(value) is int
+        require(held, field, value, f"a value of type {known[field]}")
+    return kind(**fields) if base is None else dataclasses.replace(base, **fields)
+
+
 def make_config(kind: type[Task], preset: str | None = None, **fields: Any) -> Any:
     """A task's config: a preset, or the defaults, with some fields replaced."""
     if preset is not None:
         choose("preset", preset, kind.presets)
-    known = {field.name: field for field in dataclasses.fields(kind.Config)}
-    for field, value in fields.items():
-        choose("field", field, tuple(known))
-        _check_type(field, value, str(known[field].type))
-    if preset is None:
-        return kind.Config(**fields)
-    return dataclasses.replace(kind.presets[preset], **fields)
-
-
-def _check_type(field: str, value: object, annotation: str) -> None:
-    """Config fields are plain: the annotation's text names the types that a value may have."""
-    allowed = tuple(part.strip() for part in annotation.split("|"))
-    held = type(value).__name__ in allowed or (value is None and "None" in allowed)
-    held |= "float" in allowed and type(value) is int
-    require(held, field, value, f"a value of type {annotation}")
+    return decode(kind.Config, fields, kind.presets.get(preset))
 
 
 def config_name(kind: type[Task], config: Any) -> str:

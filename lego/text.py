@@ -102,12 +102,4 @@ def _spell(ids, letters, begins):
     return data, offsets
 
 
-def list_column(rows: np.ndarray, lengths: np.ndarray | None = None) -> pa.ListArray:
-    """An Arrow list column from a matrix (rows, length), or from the first ``lengths`` of each."""
-    count, length = rows.shape
-    if lengths is None:
-        offsets = np.arange(0, count * length + 1, max(length, 1), dtype=np.int32)[: count + 1]
-        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.reshape(-1)))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    kept = rows[np.arange(length) < lengths[:, None]]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(kept))
+from lego.columns import list_column  # noqa: E402, F401

@@ -1,0 +1,177 @@
+"""The command line: ``lego make``, ``verify``, ``train``, ``eval``, ``probe`` and ``report``.
+
+Each command only reads its arguments and calls the module that does the work; what that module
+needs is imported then, so that ``lego --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import yaml
+
+from lego.task import SettingError, make_config, require, task_class
+
+
+def assignments(pairs: Iterable[str]) -> dict[str, Any]:
+    """``["n=8", "group=d3"]`` as a dict; values are read as YAML, so 8 is an int."""
+    fields = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        require(bool(name and sign), "argument", pair, "field=value")
+        fields[name] = yaml.safe_load(value)
+    return fields
+
+
+def _rows(text: str) -> dict[str, int]:
+    rows = assignments(text.split(","))
+    for split, count in rows.items():
+        require(type(count) is int and count >= 1, f"rows {split}", count, "a number, 1 or more")
+    return rows
+
+
+def make(args: argparse.Namespace) -> int:
+    from lego import corpus
+
+    fields, rows = assignments(args.fields), _rows(args.rows)
+    kind = task_class(args.task)
+    configs = [make_config(kind, preset, **fields) for preset in args.preset or [None]]
+    corpus.make(
+        args.task, args.out, configs, rows, args.seed, args.shard_rows, args.workers, args.engine
+    )
+    print(f"{args.out}: {sum(rows.values()) * len(configs):,} rows")
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    from lego.verify import verify
+
+    verdict = verify(args.corpus, args.workers)
+    for fault in verdict.faults[:20]:
+        print(fault)
+    for (config, split), count in verdict.duplicates.items():
+        print(f"{config} {split}: {count} duplicate rows")
+    print(f"{args.corpus}: {verdict.rows:,} rows, {'damaged' if verdict.faults else 'clean'}")
+    return 1 if verdict.faults else 0
+
+
+def train(args: argparse.Namespace) -> int:
+    from lego.train import run
+
+    run(args.config, assignments(args.fields))
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    from lego.evaluate import evaluate_to_file
+
+    evaluate_to_file(args.model, args.source, args.out, args.preset, args.rows, args.split)
+    return 0
+
+
+def probe(args: argparse.Namespace) -> int:
+    from lego.probes.run import probe_to_file
+
+    probe_to_file(args.model, args.source, args.out, args.preset, args.rows, args.split)
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    from lego.report import write_report
+
+    write_report(args.run, args.out)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="lego", description="Research on how transformers learn to reason."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, call: Callable[..., int], summary: str, example: str) -> Any:
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(call=call)
+        return sub
+
+    sub = command(
+        "make",
+        make,
+        "make a corpus: parquet shards and a dataset card, ready for datasets.load_dataset",
+        "lego make chains OUT --preset z2-n12 --rows train=100000,test=1000",
+    )
+    sub.add_argument("task", help="a task's name, such as chains")
+    sub.add_argument("out", help="a new folder, or one to go on with")
+    sub.add_argument("fields", nargs="*", metavar="field=value", help="replace a field, as in n=8")
+    sub.add_argument("--preset", action="append", metavar="NAME", help="a preset; may be repeated")
+    sub.add_argument("--rows", default="train=100000,validation=5000,test=5000", help="%(default)s")
+    sub.add_argument("--seed", type=int, default=0, help="%(default)s")
+    sub.add_argument("--shard-rows", type=int, default=100_000, help="rows a file (%(default)s)")
+    sub.add_argument("--workers", type=int, help="processes (one a core)")
+    sub.add_argument("--engine", default="local", help="local or ray (%(default)s)")
+
+    sub = command(
+        "verify",
+        verify,
+        "derive every answer of a corpus anew from its text; check digests and splits",
+        "lego verify OUT    # exit code 0 when clean, 1 with the first bad rows",
+    )
+    sub.add_argument("corpus", help="a folder made by lego make")
+    sub.add_argument("--workers", type=int, help="processes (one a core)")
+
+    sub = command(
+        "train",
+        train,
+        "train a model as a YAML file says; a killed run goes on when started again",
+        "lego train benchmarks/configs/z2-n6-nano.yaml run=runs/mine seed=1",
+    )
+    sub.add_argument("config", help="a YAML file; see lego/settings.py for the fields")
+    sub.add_argument("fields", nargs="*", metavar="field=value", help="replace a field, as in lr=1e-3")
+
+    for name, call, summary in (
+        ("eval", evaluate, "measure a model's accuracy, by chain position or trace step"),
+        ("probe", probe, "measure what each attention head of a model looks at"),
+    ):
+        sub = command(name, call, summary, f"lego {name} RUN/model CORPUS --out {name}.json")
+        sub.add_argument("model", help="a folder with a model and its tokenizer")
+        sub.add_argument("source", help="a corpus folder, or a task's name")
+        sub.add_argument("--preset", metavar="NAME", help="the preset of a task, or config of a corpus")
+        sub.add_argument("--rows", type=int, default=1000, help="examples (%(default)s)")
+        sub.add_argument("--split", default="test", help="%(default)s")
+        sub.add_argument("--out", required=True, help="the JSON file to write")
+
+    sub = command(
+        "report",
+        report,
+        "draw training runs on one HTML page that opens without a network",
+        "lego report runs/tied runs/untied --out report.html",
+    )
+    sub.add_argument("run", nargs="+", help="run folders; the first is the main one")
+    sub.add_argument("--out", required=True, help="the HTML file to write")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 found faults or could not write, 2 bad usage."""
+    args = parser().parse_args(argv)
+    try:
+        return args.call(args)
+    except SettingError as error:
+        print(f"lego: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"lego: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""Matrices to Arrow list columns and back, without a Python object per row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+
+def list_column(rows: np.ndarray, lengths: np.ndarray | None = None) -> pa.ListArray:
+    """An Arrow list column from a matrix (rows, width), or from the first ``lengths`` of each row."""
+    count, width = rows.shape
+    if lengths is None:
+        offsets = np.arange(count + 1, dtype=np.int32) * width
+        kept = np.ascontiguousarray(rows).reshape(-1)
+    else:
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        kept = rows[np.arange(width) < lengths[:, None]]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(kept))
+
+
+def padded(column: pa.ListArray, width: int, fill: int = 0) -> np.ndarray:
+    """A list column as a matrix (rows, width) of its integers, shorter rows filled up.
+
+    Raises ValueError when a row is longer than ``width``.
+    """
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    if len(lengths) and lengths.max() > width:
+        raise ValueError(f"width={width}: allowed at least {lengths.max()}, the longest row")
+    if len(lengths) and lengths.min() == width:
+        return values.reshape(len(lengths), width)
+    matrix = np.full((len(lengths), width), fill, values.dtype)
+    matrix[np.arange(width) < lengths[:, None]] = values
+    return matrix

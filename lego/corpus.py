@@ -1,0 +1,272 @@
+"""A corpus: a folder of parquet shards of a task, for ``datasets.load_dataset``.
+
+A shard gets its name when it is complete and on disk, then a line in the journal; the manifest
+comes last and takes the journal's place. So whatever carries a final name is whole, and a killed
+``make`` goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+import lego
+from lego import engine
+from lego.task import SettingError, Task, choose, config_name, decode, load_task, require, task_class
+
+if TYPE_CHECKING:
+    import datasets
+
+SHARD_ROWS = 100_000
+GROUP_ROWS = 10_000  # rows sampled and written at once: a few MB, which stay in the cache
+MANIFEST, JOURNAL, CARD = "manifest.json", ".journal.jsonl", "README.md"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes ``path`` when the block ends well, once it is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tables(task: Task, split: str, start: int, stop: int) -> Iterator[pa.Table]:
+    """Rows start .. stop-1 as they are published, some thousands at a time."""
+    schema = task.features.arrow_schema
+    for first in range(start, stop, GROUP_ROWS):
+        batch = task.sample(split, first, min(first + GROUP_ROWS, stop))
+        yield task.table(batch).select(schema.names).cast(schema)
+
+
+def write_shard(
+    name: str, fields: dict[str, Any], seed: int, split: str, start: int, stop: int,
+    folder: str, file: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Make one shard; returns its line in the manifest. Arguments pickle, for any engine."""
+    kind = task_class(name)
+    task = kind(decode(kind.Config, fields), seed)
+    path = Path(folder, file)
+    with (
+        whole_file(path) as temporary,
+        pq.ParquetWriter(
+            temporary, task.features.arrow_schema, compression="zstd", compression_level=1
+        ) as writer,
+    ):
+        for table in tables(task, split, start, stop):
+            writer.write_table(table)
+    return {"file": file, "rows": stop - start, "sha256": digest(path)}
+
+
+def make(
+    name: str,
+    out: str | Path,
+    configs: list[Any],
+    rows: Mapping[str, int],
+    seed: int = 0,
+    shard_rows: int = SHARD_ROWS,
+    workers: int | None = None,
+    where: str = "local",
+) -> dict[str, Any]:
+    """Write a corpus of one or more configs of a task; returns its manifest.
+
+    ``rows``: split -> number of rows, the same for every config. Finished shards of an earlier run
+    with the same settings are kept when their digest is right; damaged ones are made again.
+    Raises SettingError, with nothing written, for impossible settings or a folder that holds
+    anything else.
+    """
+    choose("engine", where, engine.ENGINES)
+    require(workers is None or workers >= 1, "workers", workers, "1 or more")
+    require(shard_rows >= 1, "shard_rows", shard_rows, "1 or more")
+    require(0 <= seed < 2**63, "seed", seed, "0 .. 2**63 - 1")
+    require(bool(rows) and bool(configs), "rows", dict(rows), "at least one split and one config")
+    kind = task_class(name)
+    plan: dict[str, Any] = {}
+    jobs = []
+    for config in configs:
+        task = kind(config, seed)
+        label, fields = config_name(kind, config), dataclasses.asdict(config)
+        require(label not in plan, "preset", label, "each config once")
+        for split, count in rows.items():
+            require(count >= 1, f"rows {split}", count, "1 or more")
+            task.sample(split, 0, 1)  # refuses an unknown split, or one that cannot be filled
+            starts = range(0, count, shard_rows)
+            for k, start in enumerate(starts):
+                file = f"{label}/{split}-{k:05d}-of-{len(starts):05d}.parquet"
+                stop = min(start + shard_rows, count)
+                jobs.append((name, fields, seed, split, start, stop, str(out), file))
+        plan[label] = {"fields": fields, "splits": dict(rows)}
+    settings = {"task": name, "seed": seed, "version": lego.__version__}
+    settings |= {"shard_rows": shard_rows, "configs": plan}
+
+    out = Path(out)
+    finished = _open(out, settings)
+    missing = [job for job in jobs if job[-1] not in finished]
+    with (
+        (out / JOURNAL).open("a") as journal,
+        tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="shard", desc=f"{out}") as bar,
+    ):
+        for record in engine.run(write_shard, missing, workers, where):
+            finished[record["file"]] = record
+            journal.write(json.dumps(record) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+            bar.update()
+    for label, entry in plan.items():
+        entry["splits"] = {
+            split: {
+                "rows": count,
+                "shards": [finished[job[-1]] for job in jobs if job[-1].startswith(f"{label}/{split}-")],
+            }
+            for split, count in rows.items()
+        }
+    from lego.card import card
+
+    with whole_file(out / CARD) as temporary:
+        temporary.write_text(card(settings, out))
+    with whole_file(out / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1) + "\n")
+    (out / JOURNAL).unlink()
+    return settings
+
+
+def _open(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Begin or go on with a folder: the shards, by file, that are there and whole."""
+    records: list[dict[str, Any]] = []
+    present = sorted(p.name for p in out.iterdir()) if out.is_dir() else []
+    require(not out.exists() or out.is_dir(), "OUT", str(out), "a folder")
+    if MANIFEST in present:
+        there = read_manifest(out)
+        records = [shard for _, _, shard in shards(there)]
+        for entry in there["configs"].values():
+            entry["splits"] = {split: part["rows"] for split, part in entry["splits"].items()}
+        _refuse_other(out, there, settings)
+    elif JOURNAL in present:
+        lines = (out / JOURNAL).read_text().split("\n")
+        _refuse_other(out, json.loads(lines[0]), settings)
+        records = [json.loads(line) for line in lines[1:-1]]  # the last line may be torn
+    else:
+        require(not present, "OUT", str(out), "a new or empty folder, or a corpus to go on with")
+    out.mkdir(parents=True, exist_ok=True)
+    for stray in out.rglob(".*.tmp"):
+        stray.unlink()
+    finished = {}
+    for record in records:
+        path = out / record["file"]
+        if path.exists() and digest(path) == record["sha256"]:
+            finished[record["file"]] = record
+        else:
+            tqdm.write(f"{path}: missing or damaged, made again")
+    with whole_file(out / JOURNAL) as temporary:
+        lines = [json.dumps(settings), *map(json.dumps, finished.values())]
+        temporary.write_text("".join(line + "\n" for line in lines))
+    return finished
+
+
+def _refuse_other(out: Path, there: dict[str, Any], settings: dict[str, Any]) -> None:
+    for key, value in settings.items():
+        if there.get(key) != value:
+            held = json.dumps(there.get(key))
+            raise SettingError(f"{key}={json.dumps(value)}: allowed {held}, which {out} was made with")
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a finished corpus. Raises SettingError where there is none."""
+    path = Path(folder, MANIFEST)
+    require(path.is_file(), "CORPUS", str(folder), f"a folder with a {MANIFEST}, as 'lego make' writes")
+    return json.loads(path.read_text())
+
+
+def shards(manifest: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(config, split, shard) for every shard of a manifest."""
+    for label, entry in manifest["configs"].items():
+        for split, part in entry["splits"].items():
+            for shard in part["shards"]:
+                yield label, split, shard
+
+
+def corpus_task(manifest: dict[str, Any], label: str | None = None) -> Task:
+    """The task that made a config of a corpus; by default its only config.
+
+    Raises SettingError for an unknown config, or when there are several to choose from.
+    """
+    configs = manifest["configs"]
+    if label is None:
+        require(len(configs) == 1, "preset", None, f"one of {', '.join(configs)}")
+        label = next(iter(configs))
+    choose("preset", label, configs)
+    return load_task(manifest["task"], seed=manifest["seed"], **configs[label]["fields"])
+
+
+def dataset(task: Task, split: str, rows: int) -> datasets.Dataset:
+    """The first rows of a split as a map-style dataset in memory, in the corpus's columns."""
+    from datasets import Dataset, DatasetInfo, NamedSplit
+    from datasets.table import InMemoryTable
+
+    require(rows >= 1, "rows", rows, "1 or more")
+    table = InMemoryTable(pa.concat_tables(tables(task, split, 0, rows)))
+    info = DatasetInfo(features=task.features)
+    return Dataset(table, info, NamedSplit(split), fingerprint=_fingerprint(task, split, rows))
+
+
+def stream(task: Task, split: str, rows: int = 10**9) -> datasets.IterableDataset:
+    """The rows of a split as a stream, made as they are asked for: nothing is stored.
+
+    It has one shard per 100,000 rows, for the workers of a DataLoader and the ranks of
+    ``split_dataset_by_node``, and resumes by ``state_dict``. The default is as good as endless.
+    """
+    from datasets import DatasetInfo, IterableDataset, NamedSplit
+    from datasets.iterable_dataset import ArrowExamplesIterable
+
+    require(rows >= 1, "rows", rows, "1 or more")
+    bounds = [(start, min(start + SHARD_ROWS, rows)) for start in range(0, rows, SHARD_ROWS)]
+    examples = ArrowExamplesIterable(_Shards(task, split), {"bounds": bounds})
+    return IterableDataset(examples, DatasetInfo(features=task.features), NamedSplit(split))
+
+
+@dataclasses.dataclass
+class _Shards:
+    """The tables of some shards of a stream; a class, so that it pickles to DataLoader workers."""
+
+    task: Task
+    split: str
+
+    def __call__(self, bounds: list[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        for start, stop in bounds:
+            for k, table in enumerate(tables(self.task, self.split, start, stop)):
+                yield (start, k), table
+
+
+def _fingerprint(task: Task, split: str, rows: int) -> str:
+    parts = [task.name, dataclasses.asdict(task.config), task.seed, split, rows, lego.__version__]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
