@@ -28,12 +28,20 @@ def card(manifest: dict[str, Any], out: Path) -> str:
             split: sum((out / shard["file"]).stat().st_size for shard in part["shards"])
             for split, part in entry["splits"].items()
         }
+        memory = {
+            split: sum(shard["bytes"] for shard in part["shards"])
+            for split, part in entry["splits"].items()
+        }
         counts = {split: part["rows"] for split, part in entry["splits"].items()}
         infos[label] = DatasetInfo(
             features=task.features,
             config_name=label,
-            splits={s: dataclasses.asdict(SplitInfo(s, num_examples=n)) for s, n in counts.items()},
+            splits={
+                split: dataclasses.asdict(SplitInfo(split, memory[split], count))
+                for split, count in counts.items()
+            },
             download_size=sum(sizes.values()),
+            dataset_size=sum(memory.values()),
         )
         files = [{"split": split, "path": f"{label}/{split}-*.parquet"} for split in counts]
         configs.append({"config_name": label, "data_files": files})

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from lego import chain_kernel as kernel
-from lego.columns import list_column
+from lego.columns import list_column, padded
 from lego.groups import Action, group
 from lego.task import (
     IGNORED,
@@ -224,20 +224,25 @@ class ChainTask:
         return self.vocabulary.tokenizer(self.max_length)
 
     def check(self, table: pa.Table, split: str) -> Iterator[tuple[int, str]]:
-        number, asked = self.splits.index(split), self._asked(split)
-        texts = table["text"].to_pylist()
+        asked, texts = self._asked(split), table["text"].to_pylist()
         tokenized = self.tokenizer()(texts)["input_ids"]
-        for row, (text, ids, found) in enumerate(zip(texts, tokenized, table.to_pylist(), strict=True)):
+        expected: list[dict[str, object]] = []
+        for row, (text, ids) in enumerate(zip(texts, tokenized, strict=True)):
             try:
-                expected = self._published(text, ids, asked)
+                expected.append(self._published(text, ids, asked))
             except SettingError as error:
                 yield row, str(error)
-                continue
-            for name, value in expected.items():
-                if found[name] != value:
-                    yield row, f"{name}={found[name]!r}, but the text gives {value!r}"
-            if owners(weighted_sums(np.array([ids])))[0] != number:
-                yield row, f"text={text!r}: owned by another split than {split!r}"
+                return
+        for name in expected[0]:
+            column = table[name].combine_chunks()
+            derived = pa.array([row[name] for row in expected], column.type)
+            if not derived.equals(column):
+                for row, (value, held) in enumerate(zip(derived, column, strict=True)):
+                    if value != held:
+                        yield row, f"{name}={held.as_py()!r}, but the text gives {value.as_py()!r}"
+        ids = padded(table["input_ids"].combine_chunks(), self.max_length)
+        for row in np.flatnonzero(owners(weighted_sums(ids)) != self.splits.index(split)):
+            yield int(row), f"text={texts[row]!r}: owned by another split than {split!r}"
 
     def _published(self, text: str, ids: list[int], asked: int) -> dict[str, object]:
         """The columns of a row as its text alone gives them."""

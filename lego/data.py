@@ -1,0 +1,128 @@
+"""Batches for training and evaluation: made on the fly, or read from a corpus folder.
+
+The place in the data is the number of the step, nothing else: a resumed run, or one with more
+ranks, sees the same examples at the same step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lego.columns import padded
+from lego.corpus import corpus_task, digest, read_manifest
+from lego.task import IGNORED, Batch, Task, choose, load_task, require
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Source(Protocol):
+    """Where batches come from. ``splits``: the splits that it has."""
+
+    task: Task
+    splits: tuple[str, ...]
+
+    def take(self, split: str, start: int, stop: int) -> Batch:
+        """Places start .. stop-1 in the endless sequence of a split's examples."""
+        ...
+
+
+class Sampled:
+    """Examples made on the fly: no two are the same example, however long the run."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.splits = task.splits
+
+    def take(self, split: str, start: int, stop: int) -> Batch:
+        return self.task.sample(split, start, stop)
+
+
+class Stored:
+    """The rows of a corpus folder: ``train`` in a new order every epoch, other splits as they are.
+
+    ``seed`` decides the orders. Integer columns are held in memory, 0.25 kB a row of z2-n12.
+    Raises SettingError for a folder that is no corpus, a config it lacks, or a damaged shard.
+    """
+
+    def __init__(self, folder: str | Path, label: str | None = None, seed: int = 0) -> None:
+        manifest = read_manifest(folder)
+        self.task = corpus_task(manifest, label)
+        label = label or next(iter(manifest["configs"]))
+        parts = manifest["configs"][label]["splits"]
+        self.splits = tuple(parts)
+        self._seed = seed
+        self._columns = {
+            split: self._read([(Path(folder, s["file"]), s["sha256"]) for s in part["shards"]])
+            for split, part in parts.items()
+        }
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))  # of the last epoch used
+
+    def _read(self, shards: list[tuple[Path, str]]) -> Batch:
+        tables = []
+        for path, sha256 in shards:
+            require(path.is_file(), "shard", str(path), "a file that is there")
+            held = digest(path)
+            require(held == sha256, f"{path} sha256", held, f"{sha256} ('lego make' mends it)")
+            schema = pq.read_schema(path)
+            wanted = [
+                field.name
+                for field in schema
+                if pa.types.is_list(field.type) and pa.types.is_integer(field.type.value_type)
+            ]
+            tables.append(pq.read_table(path, columns=wanted))
+        columns = {}
+        for name in tables[0].column_names:
+            pieces = [piece for table in tables for piece in table[name].chunks]
+            wide = name in ("input_ids", "labels")
+            width = (
+                self.task.max_length
+                if wide
+                else max(int(pa.compute.max(piece.value_lengths()).as_py()) for piece in pieces)
+            )
+            fill = {"input_ids": self.task.pad_token_id, "labels": IGNORED}.get(name, -1)
+            columns[name] = np.concatenate([padded(piece, width, fill) for piece in pieces])
+        return columns
+
+    def take(self, split: str, start: int, stop: int) -> Batch:
+        choose("split", split, self.splits)
+        columns = self._columns[split]
+        count = len(columns["input_ids"])
+        places = np.arange(start, stop)
+        rows = places % count
+        if split == "train":
+            for epoch in np.unique(places // count):
+                inside = places // count == epoch
+                rows[inside] = self._epoch_order(int(epoch), count)[rows[inside]]
+        return {name: column[rows] for name, column in columns.items()}
+
+    def _epoch_order(self, epoch: int, count: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            # Philox is counter-based: the order of an epoch needs none of those before it.
+            generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
+            self._order = (epoch, generator.permutation(count))
+        return self._order[1]
+
+
+def open_source(name: str, preset: str | None, rows_seed: int = 0) -> Source:
+    """A corpus folder where there is one of that name, else a task."""
+    if Path(name).is_dir():
+        return Stored(name, preset, rows_seed)
+    return Sampled(load_task(name, preset, rows_seed))
+
+
+def tensors(batch: Batch, task: Task) -> dict[str, torch.Tensor]:
+    """What a model takes: input_ids, labels (rows, length) int64 and, if padded, attention_mask."""
+    import torch
+
+    ids = batch["input_ids"]
+    given = {"input_ids": ids, "labels": batch["labels"]}
+    seen = ids != task.pad_token_id
+    if not seen.all():
+        given["attention_mask"] = seen
+    return {name: torch.from_numpy(array.astype(np.int64)) for name, array in given.items()}
