@@ -44,7 +44,7 @@ class Score:
 
     def summary(self) -> dict[str, Any]:
         """``loss`` (nats a label), ``accuracy``, and ``accuracy_per_position`` (null: not asked)."""
-        each = [round(r / a, 4) if a else None for r, a in zip(self.right, self.asked, strict=True)]
+        each = [round(float(r / a), 4) if a else None for r, a in zip(self.right, self.asked, strict=True)]
         return {
             "loss": round(self.loss / max(self.labels, 1), 5),
             "accuracy": round(float(self.right.sum() / max(self.asked.sum(), 1)), 4),

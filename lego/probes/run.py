@@ -1,0 +1,78 @@
+"""All probes of a model at once, as one JSON object: ``lego probe``."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lego.corpus import whole_file
+from lego.data import Source, open_source
+from lego.evaluate import load_model, measure
+from lego.probes.patterns import attention_maps, head_scores
+from lego.task import choose, require
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def probe(model: PreTrainedModel, source: Source, split: str, rows: int) -> dict[str, Any]:
+    """Accuracy, head scores, and the attention over one sentence.
+
+    ``heads``: one dict a head with ``layer``, ``head``, ``association``, ``local``, ``role``.
+    ``sentence``: ``tokens``; ``steps``, the chain position or trace step asked at each, or -1;
+    ``shape``, (layers, heads, query, key); ``attention``, base64 of that many bytes, 255 for 1.
+    """
+    scores = head_scores(model, source, split, rows)
+    maps = attention_maps(model, source, split, row=0)
+    sentence = source.take(split, 0, 1)
+    ids = sentence["input_ids"][0]
+    length = int((ids != source.task.pad_token_id).sum())
+    maps = maps[:, :, :length, :length]
+    layers, heads = scores.association.shape
+    return {
+        "split": split,
+        "rows": rows,
+        **measure(model, source, split, 0, rows).summary(),
+        "uniform": {kind: round(share, 4) for kind, share in scores.uniform.items()},
+        "heads": [
+            {
+                "layer": layer,
+                "head": head,
+                "association": round(float(scores.association[layer, head]), 4),
+                "local": round(float(scores.local[layer, head]), 4),
+                "role": scores.role(layer, head),
+            }
+            for layer in range(layers)
+            for head in range(heads)
+        ],
+        "sentence": {
+            "tokens": source.task.tokenizer().convert_ids_to_tokens(ids[:length].tolist()),
+            "steps": source.task.steps(sentence)[0, :length].tolist(),
+            "shape": list(maps.shape),
+            "attention": base64.b64encode(np.rint(maps * 255).astype(np.uint8).tobytes()).decode(),
+        },
+    }
+
+
+def probe_to_file(
+    folder: str, source_name: str, out: str, preset: str | None, rows: int, split: str
+) -> None:
+    """Probe a model on a corpus or a task and write JSON."""
+    require(rows >= 1, "rows", rows, "1 or more")
+    source = open_source(source_name, preset)
+    choose("split", split, source.splits)
+    result = probe(load_model(folder, source.task), source, split, rows)
+    described = {"model": folder, "source": source_name, "preset": preset}
+    with whole_file(Path(out)) as temporary:
+        temporary.write_text(json.dumps(described | result) + "\n")
+    for head in result["heads"]:
+        print(
+            f"layer {head['layer']} head {head['head']}: association {head['association']:.3f}, "
+            f"local {head['local']:.3f}, {head['role']}"
+        )
+    uniform = result["uniform"]
+    print(f"uniform attention: association {uniform['association']}, local {uniform['local']}")
