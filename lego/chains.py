@@ -252,7 +252,20 @@ class ChainTask:
         for link in chain[:asked]:
             labels[FIRST + CLAUSE * link.clause] = link.value
         last = chain[asked - 1]
+        act, root = self.action.table, chain[0].value
+        whole = root
+        for link in sorted(chain, key=lambda link: link.clause):
+            whole = int(act[link.operator, whole])
+        own = [root, *(int(act[link.operator, 0]) for link in chain[1:])]
+        shortcuts = {
+            "whole-chain": [whole] * len(chain),
+            "own-clause": own,
+            "root": [root] * len(chain),
+            "k-hop": [link.value for link in chain[: HOPS + 1]] + [0] * (len(chain) - HOPS - 1),
+            "majority": [0] * len(chain),
+        }
         return {
+            **{f"shortcut_{name}": answers for name, answers in shortcuts.items()},
             "input_ids": ids,
             "labels": labels,
             "prompt": f"{text} {last.variable} = {self.action.operators[0]}",
@@ -282,9 +295,10 @@ operators of the sentence applied to the root's value), `own-clause` (the operat
 
 @dataclass(frozen=True)
 class Link:
-    """One variable of a solved chain: its name, its state's index, and its clause, from 0."""
+    """A variable of a solved chain: its name, the indices of its operator and state, its clause."""
 
     variable: str
+    operator: int
     value: int
     clause: int
 
@@ -306,9 +320,10 @@ def solve(text: str, action: Action) -> list[Link]:
     argument, value = roots[0], action.states.index(roots[0])
     while argument in after:
         clause = after.pop(argument)
-        argument, operator, _ = clauses[clause]
-        require(operator in action.operators, "operator", operator, ", ".join(action.operators))
-        value = int(action.table[action.operators.index(operator), value])
-        chain.append(Link(argument, value, clause))
+        argument, word, _ = clauses[clause]
+        require(word in action.operators, "operator", word, ", ".join(action.operators))
+        operator = action.operators.index(word)
+        value = int(action.table[operator, value])
+        chain.append(Link(argument, operator, value, clause))
     require(not after, "text", text, "a single chain")
     return chain

@@ -100,8 +100,14 @@ def parser() -> argparse.ArgumentParser:
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(call=call)
+        sub.set_defaults(call=call, parser=sub)
         return sub
+
+    def takes_fields(sub: Any, example: str) -> None:
+        """``field=value`` may stand anywhere: argparse leaves it over, and ``main`` takes it."""
+        sub.usage = sub.format_usage().removeprefix("usage: ").strip() + " [field=value ...]"
+        sub.description += f" Each field=value replaces a field of its settings, as in {example}."
+        sub.set_defaults(fields=[])
 
     sub = command(
         "make",
@@ -111,13 +117,13 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("task", help="a task's name, such as chains")
     sub.add_argument("out", help="a new folder, or one to go on with")
-    sub.add_argument("fields", nargs="*", metavar="field=value", help="replace a field, as in n=8")
     sub.add_argument("--preset", action="append", metavar="NAME", help="a preset; may be repeated")
     sub.add_argument("--rows", default="train=100000,validation=5000,test=5000", help="%(default)s")
     sub.add_argument("--seed", type=int, default=0, help="%(default)s")
     sub.add_argument("--shard-rows", type=int, default=100_000, help="rows a file (%(default)s)")
     sub.add_argument("--workers", type=int, help="processes (one a core)")
     sub.add_argument("--engine", default="local", help="local or ray (%(default)s)")
+    takes_fields(sub, "n=8")
 
     sub = command(
         "verify",
@@ -135,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
         "lego train benchmarks/configs/z2-n6-nano.yaml run=runs/mine seed=1",
     )
     sub.add_argument("config", help="a YAML file; see lego/settings.py for the fields")
-    sub.add_argument("fields", nargs="*", metavar="field=value", help="replace a field, as in lr=1e-3")
+    takes_fields(sub, "lr=1e-3")
 
     for name, call, summary in (
         ("eval", evaluate, "measure a model's accuracy, by chain position or trace step"),
@@ -162,7 +168,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 found faults or could not write, 2 bad usage."""
-    args = parser().parse_args(argv)
+    args, left = parser().parse_known_args(argv)
+    if left and ("fields" not in args or any(word.startswith("-") for word in left)):
+        args.parser.error(f"unrecognized arguments: {' '.join(left)}")
+    args.fields = left
     try:
         return args.call(args)
     except SettingError as error:
