@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import sys
 import time
@@ -140,7 +141,7 @@ class Trainer:
         if step < warmup:
             return (step + 1) / warmup
         left = (steps - step) / max(steps - warmup, 1)
-        cosine = 0.5 * (1 - np.cos(np.pi * left))
+        cosine = 0.5 * (1 - math.cos(math.pi * left))
         return {"constant": 1.0, "linear": left, "cosine": cosine}[self.settings.schedule]
 
     def run(self) -> None:
@@ -183,7 +184,7 @@ class Trainer:
         self.model.train()
         output = self.model(**given)
         # A process's loss is a mean over its own labels; weighted, their mean is over all labels.
-        labels = (given["labels"] != IGNORED).sum()
+        labels = (given["labels"] != IGNORED).sum().float()
         weight = labels / accelerator.reduce(labels, "mean") if accelerator.num_processes > 1 else 1
         accelerator.backward(output.loss * weight)
         accelerator.clip_grad_norm_(self.model.parameters(), settings.clip)
