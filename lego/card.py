@@ -95,7 +95,11 @@ def _command(manifest: dict[str, Any]) -> str:
         label = config_name(kind, kind.Config(**entry["fields"]))
         parts += [f"--preset {label}"] if label in kind.presets else label.split(",")
     rows = ",".join(f"{split}={part['rows']}" for split, part in entry["splits"].items())
-    parts += [f"--rows {rows}", f"--seed {manifest['seed']}", f"--shard-rows {manifest['shard_rows']}"]
+    parts += [
+        f"--rows {rows}",
+        f"--seed {manifest['seed']}",
+        f"--shard-rows {manifest['shard_rows']}",
+    ]
     return " ".join(part for part in parts if part != "default")
 
 
@@ -104,7 +108,9 @@ def _config_section(task: Task, label: str, counts: dict[str, int], sizes: dict[
     lines += ["| split | rows | MB |\n| --- | ---: | ---: |\n"]
     lines += [f"| {s} | {n:,} | {sizes[s] / 1e6:.1f} |\n" for s, n in counts.items()]
     lines += ["\n| field | value |\n| --- | --- |\n"]
-    lines += [f"| {field} | {value} |\n" for field, value in dataclasses.asdict(task.config).items()]
+    lines += [
+        f"| {field} | {value} |\n" for field, value in dataclasses.asdict(task.config).items()
+    ]
     lines += [f"| seed | {task.seed} |\n\n", _shortcut_table(task, counts)]
     lines += ["A row of this config:\n\n```json\n"]
     split = next(iter(counts))
@@ -115,7 +121,7 @@ def _config_section(task: Task, label: str, counts: dict[str, int], sizes: dict[
 
 
 def _shortcut_table(task: Task, counts: dict[str, int]) -> str:
-    """How often each shortcut gives the right answer, over all answers of a split's first rows."""
+    """How often each shortcut is right, over all answers of a split's first rows."""
     import numpy as np
 
     scores: dict[str, list[str]] = {}

@@ -15,7 +15,6 @@ LEFT, OPERATOR, ARGUMENT = np.uint64(0), np.uint64(2), np.uint64(3)  # where the
 FIRST = np.uint64(1)  # the first clause follows [CLS]
 
 
-
 @njit(cache=True, nogil=True)
 def fill(
     seed, split, start, asked, table, weights, frame, names, operators, states,

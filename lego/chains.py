@@ -7,11 +7,11 @@ clauses in uniformly random order, one answer asked at each clause's left-hand v
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from string import ascii_lowercase
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -71,8 +71,8 @@ class ChainTask:
     ``clause_order`` (which clause of the sentence that is, from 0).
     """
 
-    Config = ChainConfig
-    presets: ClassVar[dict[str, ChainConfig]] = {
+    Config: ClassVar[Any] = ChainConfig
+    presets: ClassVar[Mapping[str, Any]] = {
         "z2-n6": ChainConfig("z2", n=6, n_tr=4),
         "z2-n12": ChainConfig("z2", n=12, n_tr=6),
     }
@@ -241,8 +241,8 @@ class ChainTask:
                     if value != held:
                         yield row, f"{name}={held.as_py()!r}, but the text gives {value.as_py()!r}"
         ids = padded(table["input_ids"].combine_chunks(), self.max_length)
-        for row in np.flatnonzero(owners(weighted_sums(ids)) != self.splits.index(split)):
-            yield int(row), f"text={texts[row]!r}: owned by another split than {split!r}"
+        for at in np.flatnonzero(owners(weighted_sums(ids)) != self.splits.index(split)):
+            yield int(at), f"text={texts[at]!r}: owned by another split than {split!r}"
 
     def _published(self, text: str, ids: list[int], asked: int) -> dict[str, object]:
         """The columns of a row as its text alone gives them."""
@@ -278,19 +278,29 @@ class ChainTask:
     def describe(self) -> str:
         n, words = self.config.n, self.action
         return f"""\
-Config `{config_name(ChainTask, self.config)}`: {n} variables, drawn without replacement from a-z, with \
-values iid uniform over {len(words.states)} states of the group {words.name}. The first variable of a \
-chain is defined by `x = {words.operators[0]} VALUE ,`, each later one by `x = OPERATOR y ,` from the \
+Config `{config_name(ChainTask, self.config)}`: {
+            n
+        } variables, drawn without replacement from a-z, with \
+values iid uniform over {len(words.states)} states of the group {
+            words.name
+        }. The first variable of a \
+chain is defined by `x = {
+            words.operators[0]
+        } VALUE ,`, each later one by `x = OPERATOR y ,` from the \
 one before it; operators are {", ".join(f"`{word}`" for word in words.operators[:8])}{
             "" if len(words.operators) <= 8 else ", ..."
         }. Clauses stand in uniformly random order. `labels` holds the index of the state at each \
 clause's left-hand variable: in `train` for the first {self.config.supervised} chain positions, \
-elsewhere for all {n}; -100 at all other tokens. `values`, `positions` and `clause_order` are in chain \
+elsewhere for all {
+            n
+        }; -100 at all other tokens. `values`, `positions` and `clause_order` are in chain \
 order. The sentences are those of the paper's code.
 
 Known shortcuts, whose answers stand in the columns `shortcut_*` in chain order: `whole-chain` (all \
 operators of the sentence applied to the root's value), `own-clause` (the operator applied to state 0), \
-`root` (the root's value), `k-hop` (right to depth {HOPS}, then state 0) and `majority` (state 0)."""
+`root` (the root's value), `k-hop` (right to depth {
+            HOPS
+        }, then state 0) and `majority` (state 0)."""
 
 
 @dataclass(frozen=True)

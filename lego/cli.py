@@ -8,22 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import yaml
-
-from lego.task import SettingError, make_config, require, task_class
-
-
-def assignments(pairs: Iterable[str]) -> dict[str, Any]:
-    """``["n=8", "group=d3"]`` as a dict; values are read as YAML, so 8 is an int."""
-    fields = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        require(bool(name and sign), "argument", pair, "field=value")
-        fields[name] = yaml.safe_load(value)
-    return fields
+from lego.command import assignments, exit_code
+from lego.task import make_config, require, task_class
 
 
 def _rows(text: str) -> dict[str, int]:
@@ -150,7 +139,9 @@ def parser() -> argparse.ArgumentParser:
         sub = command(name, call, summary, f"lego {name} RUN/model CORPUS --out {name}.json")
         sub.add_argument("model", help="a folder with a model and its tokenizer")
         sub.add_argument("source", help="a corpus folder, or a task's name")
-        sub.add_argument("--preset", metavar="NAME", help="the preset of a task, or config of a corpus")
+        sub.add_argument(
+            "--preset", metavar="NAME", help="the preset of a task, or config of a corpus"
+        )
         sub.add_argument("--rows", type=int, default=1000, help="examples (%(default)s)")
         sub.add_argument("--split", default="test", help="%(default)s")
         sub.add_argument("--out", required=True, help="the JSON file to write")
@@ -172,14 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     if left and ("fields" not in args or any(word.startswith("-") for word in left)):
         args.parser.error(f"unrecognized arguments: {' '.join(left)}")
     args.fields = left
-    try:
-        return args.call(args)
-    except SettingError as error:
-        print(f"lego: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"lego: {error}", file=sys.stderr)
-        return 1
+    return exit_code("lego", lambda: args.call(args))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,16 @@ from tqdm import tqdm
 
 import lego
 from lego import engine
-from lego.task import SettingError, Task, choose, config_name, decode, load_task, require, task_class
+from lego.task import (
+    SettingError,
+    Task,
+    choose,
+    config_name,
+    decode,
+    load_task,
+    require,
+    task_class,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -153,7 +162,9 @@ def make(
         entry["splits"] = {
             split: {
                 "rows": count,
-                "shards": [finished[job[-1]] for job in jobs if job[-1].startswith(f"{label}/{split}-")],
+                "shards": [
+                    finished[job[-1]] for job in jobs if job[-1].startswith(f"{label}/{split}-")
+                ],
             }
             for split, count in rows.items()
         }
@@ -204,13 +215,17 @@ def _refuse_other(out: Path, there: dict[str, Any], settings: dict[str, Any]) ->
     for key, value in settings.items():
         if there.get(key) != value:
             held = json.dumps(there.get(key))
-            raise SettingError(f"{key}={json.dumps(value)}: allowed {held}, which {out} was made with")
+            raise SettingError(
+                f"{key}={json.dumps(value)}: allowed {held}, which {out} was made with"
+            )
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a finished corpus. Raises SettingError where there is none."""
     path = Path(folder, MANIFEST)
-    require(path.is_file(), "CORPUS", str(folder), f"a folder with a {MANIFEST}, as 'lego make' writes")
+    require(
+        path.is_file(), "CORPUS", str(folder), f"a folder with a {MANIFEST}, as 'lego make' writes"
+    )
     return json.loads(path.read_text())
 
 

@@ -83,7 +83,7 @@ class Stored:
             width = (
                 self.task.max_length
                 if wide
-                else max(int(pa.compute.max(piece.value_lengths()).as_py()) for piece in pieces)
+                else max(max(piece.value_lengths().to_pylist()) for piece in pieces)
             )
             fill = {"input_ids": self.task.pad_token_id, "labels": IGNORED}.get(name, -1)
             columns[name] = np.concatenate([padded(piece, width, fill) for piece in pieces])

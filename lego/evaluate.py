@@ -44,7 +44,10 @@ class Score:
 
     def summary(self) -> dict[str, Any]:
         """``loss`` (nats a label), ``accuracy``, and ``accuracy_per_position`` (null: not asked)."""
-        each = [round(float(r / a), 4) if a else None for r, a in zip(self.right, self.asked, strict=True)]
+        each = [
+            round(float(r / a), 4) if a else None
+            for r, a in zip(self.right, self.asked, strict=True)
+        ]
         return {
             "loss": round(self.loss / max(self.labels, 1), 5),
             "accuracy": round(float(self.right.sum() / max(self.asked.sum(), 1)), 4),
@@ -73,13 +76,20 @@ def score(task: Task, logits: torch.Tensor, labels: torch.Tensor, steps: np.ndar
 
 @torch.no_grad()
 def measure(
-    model: PreTrainedModel, source: Source, split: str, start: int, stop: int, progress: bool = False
+    model: PreTrainedModel,
+    source: Source,
+    split: str,
+    start: int,
+    stop: int,
+    progress: bool = False,
 ) -> Score:
     """The score of a model on examples start .. stop-1 of a split. Leaves it in evaluation mode."""
     model.eval()
     device = next(model.parameters()).device
     total = NOTHING
-    for first in tqdm(range(start, stop, EVAL_BATCH), disable=not progress, desc=split, unit="batch"):
+    for first in tqdm(
+        range(start, stop, EVAL_BATCH), disable=not progress, desc=split, unit="batch"
+    ):
         batch = source.take(split, first, min(first + EVAL_BATCH, stop))
         given = {name: t.to(device) for name, t in tensors(batch, source.task).items()}
         labels = given.pop("labels")
@@ -103,9 +113,13 @@ def load_model(folder: str, task: Task) -> PreTrainedModel:
     try:
         model = heads[task.head].from_pretrained(folder)
     except (OSError, ValueError) as error:
-        require(False, "MODEL", folder, f"a checkpoint for {task.head}; {str(error).splitlines()[0]}")
+        require(
+            False, "MODEL", folder, f"a checkpoint for {task.head}; {str(error).splitlines()[0]}"
+        )
     size = model.config.vocab_size
-    require(size == task.vocab_size, f"{folder} vocab_size", size, f"{task.vocab_size} (the task's)")
+    require(
+        size == task.vocab_size, f"{folder} vocab_size", size, f"{task.vocab_size} (the task's)"
+    )
     return model
 
 
@@ -116,7 +130,9 @@ def evaluate_to_file(
     require(rows >= 1, "rows", rows, "1 or more")
     source = open_source(source_name, preset)
     choose("split", split, source.splits)
-    result = measure(load_model(folder, source.task), source, split, 0, rows, progress=True).summary()
+    result = measure(
+        load_model(folder, source.task), source, split, 0, rows, progress=True
+    ).summary()
     described = {"model": folder, "source": source_name, "preset": preset, "split": split}
     with whole_file(Path(out)) as temporary:
         temporary.write_text(json.dumps(described | {"rows": rows} | result, indent=1) + "\n")

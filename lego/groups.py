@@ -41,7 +41,9 @@ class Action:
             held = array.shape == shape and bool(((array >= 0) & (array < top)).all())
             require(held, "group", name, f"{law} table of shape {shape} over 0..{top - 1}")
         everything = np.arange(g)
-        identity = (self.product[0] == everything).all() and (self.product[:, 0] == everything).all()
+        identity = (self.product[0] == everything).all() and (
+            self.product[:, 0] == everything
+        ).all()
         require(bool(identity), "group", name, f"{self.operators[0]!r} as the identity")
         for a in everything:
             require(0 in self.product[a], "group", name, f"an inverse of {self.operators[a]!r}")
@@ -130,7 +132,9 @@ def group(name: str) -> Action:
 
     Raises SettingError for any other name, with the families and their ranges.
     """
-    known = ", ".join(f"{letter}{low}..{letter}{top}" for letter, (_, low, top) in _FAMILIES.items())
+    known = ", ".join(
+        f"{letter}{low}..{letter}{top}" for letter, (_, low, top) in _FAMILIES.items()
+    )
     parts = re.fullmatch(r"([a-z])([1-9]\d?)", name)
     held = parts is not None and parts[1] in _FAMILIES
     if parts is not None and held:

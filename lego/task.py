@@ -41,14 +41,12 @@ class Task(Protocol):
     ``rows`` is a number of examples, ``length`` is ``max_length``, in tokens.
     """
 
-    Config: ClassVar[type]  # a frozen dataclass; raises SettingError on impossible values
+    Config: ClassVar[Any]  # a frozen dataclass; raises SettingError on impossible values
     presets: ClassVar[Mapping[str, Any]]  # name -> Config
 
     name: str  # the entry point's name
     config: Any
     seed: int  # 0 .. 2**63 - 1
-    splits: tuple[str, ...]
-    head: Literal["token-classification", "causal-lm"]
     labels: tuple[str, ...]  # the classes' names; empty for causal-lm
     vocab_size: int
     pad_token_id: int
@@ -56,6 +54,14 @@ class Task(Protocol):
     layers: int  # how many hops the longest dependency takes: a sensible depth of a model
 
     def __init__(self, config: Any, seed: int) -> None: ...
+
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+
+    @property
+    def head(self) -> Literal["token-classification", "causal-lm"]:
+        """What is put on top of a model: a class for each token, or the next token."""
+        ...
 
     def sample(self, split: str, start: int, stop: int) -> Batch:
         """Examples start .. stop-1 of a split, on one thread.
@@ -155,7 +161,7 @@ def make_config(kind: type[Task], preset: str | None = None, **fields: Any) -> A
     """A task's config: a preset, or the defaults, with some fields replaced."""
     if preset is not None:
         choose("preset", preset, kind.presets)
-    return decode(kind.Config, fields, kind.presets.get(preset))
+    return decode(kind.Config, fields, None if preset is None else kind.presets[preset])
 
 
 def config_name(kind: type[Task], config: Any) -> str:
@@ -192,7 +198,7 @@ def split_index(task: Task, split: str, start: int, stop: int) -> int:
 
 
 @njit(cache=True)
-def hash_weights(length):
+def hash_weights(length: int) -> np.ndarray:
     """(length,) uint64: the weight of each token position; a longer one begins with a shorter."""
     weights = np.empty(length, np.uint64)
     for j in range(length):
@@ -201,7 +207,7 @@ def hash_weights(length):
 
 
 @njit(inline="always")
-def owner(weighted_sum):
+def owner(weighted_sum: np.uint64) -> int:
     """The index in SPLITS of the split that owns an example: 14, 1 and 1 sixteenths of all."""
     sixteenth = np.int64(mix64(weighted_sum) >> np.uint64(60))
     return max(0, sixteenth - 13)
@@ -217,7 +223,7 @@ def weighted_sums(ids: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def owners(sums):
+def owners(sums: np.ndarray) -> np.ndarray:
     """(rows,) int64: ``owner`` of every row."""
     found = np.empty(len(sums), np.int64)
     for row in range(len(sums)):

@@ -77,7 +77,9 @@ class Vocabulary:
 
 
 @njit(cache=True)
-def _spell(ids, letters, begins):
+def _spell(
+    ids: np.ndarray, letters: np.ndarray, begins: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     rows, length = ids.shape
     offsets = np.zeros(rows + 1, np.int32)
     for row in range(rows):

@@ -6,6 +6,7 @@ same command on the same folder goes on from the last one and ends with the same
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import math
@@ -25,6 +26,7 @@ from accelerate.utils import gather_object, set_seed
 from tqdm import tqdm
 
 from lego import zoo
+from lego.command import assignments, exit_code
 from lego.corpus import sync, whole_file
 from lego.data import Sampled, Source, Stored, tensors
 from lego.evaluate import NOTHING, Score, load_model, measure, score
@@ -120,7 +122,9 @@ class Trainer:
         self, settings: Settings, source: Source, model: PreTrainedModel, accelerator: Accelerator
     ) -> None:
         world = accelerator.num_processes
-        require(settings.batch % world == 0, "batch", settings.batch, f"multiples of {world} processes")
+        require(
+            settings.batch % world == 0, "batch", settings.batch, f"multiples of {world} processes"
+        )
         self.settings, self.source, self.accelerator = settings, source, accelerator
         self.folder = Path(settings.run)
         optimizer = torch.optim.AdamW(
@@ -203,7 +207,9 @@ class Trainer:
     def _evaluate(self, bar: tqdm) -> None:
         """Score all splits but train, each process its share; notes when the run is solved."""
         rows, world = self.settings.eval_rows, self.accelerator.num_processes
-        mine = [rows * rank // world for rank in (self.accelerator.process_index + k for k in (0, 1))]
+        mine = [
+            rows * rank // world for rank in (self.accelerator.process_index + k for k in (0, 1))
+        ]
         model = self.accelerator.unwrap_model(self.model)
         shown = {}
         for split in (split for split in self.source.splits if split != "train"):
@@ -295,9 +301,16 @@ def whole_folder(path: Path, accelerator: Accelerator) -> Iterator[Path]:
 
 def main(argv: list[str] | None = None) -> int:
     """``python -m lego.train CONFIG.yaml [field=value ...]``: what each process of a launch runs."""
-    from lego.cli import main as command
+    parser = argparse.ArgumentParser(prog="lego.train", description=__doc__)
+    parser.add_argument("config", help="a YAML file; see lego/settings.py for the fields")
+    parser.add_argument("fields", nargs="*", metavar="field=value", help="as in lr=1e-3")
+    args = parser.parse_args(argv)
 
-    return command(["train", *(sys.argv[1:] if argv is None else argv)])
+    def call() -> int:
+        run(args.config, assignments(args.fields))
+        return 0
+
+    return exit_code("lego.train", call)
 
 
 if __name__ == "__main__":

@@ -89,4 +89,6 @@ def _check_sets(found: dict[tuple[str, str], list[np.ndarray]], verdict: Verdict
             if other == label:
                 shared = np.intersect1d(unique[label, split], unique[other, second])
                 if len(shared):
-                    verdict.faults.append(f"{label}: {len(shared)} rows in both {split} and {second}")
+                    verdict.faults.append(
+                        f"{label}: {len(shared)} rows in both {split} and {second}"
+                    )

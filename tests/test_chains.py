@@ -109,7 +109,9 @@ def test_orders_names_and_values_are_uniform():
     assert len(pairs) == 26 * 25
     assert chisquare(list(pairs.values())).pvalue > 1e-6
     # Order and values do not depend on each other.
-    joint = Counter(zip(batch["clause_order"][:, 0].tolist(), batch["values"][:, 3].tolist(), strict=True))
+    joint = Counter(
+        zip(batch["clause_order"][:, 0].tolist(), batch["values"][:, 3].tolist(), strict=True)
+    )
     assert chisquare(list(joint.values())).pvalue > 1e-6
 
 
@@ -128,7 +130,9 @@ def test_a_small_space_is_covered_whole_and_each_sentence_once_over_the_splits()
 def test_splits_are_disjoint_even_between_seeds(name):
     tasks = [ChainTask(ChainTask.presets[name], seed) for seed in (0, 1)]
     sums = {
-        split: set(np.concatenate([weighted_sums(t.sample(split, 0, 5000)["input_ids"]) for t in tasks]))
+        split: set(
+            np.concatenate([weighted_sums(t.sample(split, 0, 5000)["input_ids"]) for t in tasks])
+        )
         for split in SPLITS
     }
     assert not sums["train"] & sums["test"]

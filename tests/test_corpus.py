@@ -26,7 +26,9 @@ def make(out, *more):
 
 
 def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +54,9 @@ def test_load_dataset_gives_the_rows_of_the_task(small):
     assert rows.num_rows == 2500
     assert rows[:] == task.table(task.sample("train", 0, 2500)).to_pydict()
     sliced = datasets.load_dataset(str(small), "z2-n6", split="test[10:20]")
-    assert sliced["text"] == lego.dataset(lego.load_task("chains", "z2-n6"), "test", 20)["text"][10:]
+    assert (
+        sliced["text"] == lego.dataset(lego.load_task("chains", "z2-n6"), "test", 20)["text"][10:]
+    )
 
 
 def test_load_dataset_streams_the_same_rows(small):
@@ -94,7 +98,9 @@ def test_workers_shards_and_ray_do_not_change_the_rows(tmp_path):
     assert files(tmp_path / "one") == files(tmp_path / "two")
     make(tmp_path / "other", *rows, "--shard-rows", "2000")
     tables = [
-        pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / name).rglob("*.parquet")))
+        pa.concat_tables(
+            pq.read_table(path) for path in sorted((tmp_path / name).rglob("*.parquet"))
+        )
         for name in ("one", "other")
     ]
     assert tables[0].equals(tables[1])
@@ -120,7 +126,9 @@ def test_a_killed_make_goes_on_and_gives_the_same_bytes(tmp_path):
     assert not (killed / "manifest.json").exists()
     for name in done:  # what has a final name is whole
         assert (killed / "z2-n6" / name).read_bytes() == (whole / "z2-n6" / name).read_bytes()
-    reported = [json.loads(line) for line in (killed / ".journal.jsonl").read_text().splitlines()[1:]]
+    reported = [
+        json.loads(line) for line in (killed / ".journal.jsonl").read_text().splitlines()[1:]
+    ]
     make(killed, *more)
     assert files(killed) == files(whole)
     for record in reported:  # what was reported as done was not made again
@@ -136,7 +144,15 @@ def test_a_damaged_shard_is_found_and_made_again(copy, small):
     (fault,) = verify(copy, workers=1).faults
     assert fault.startswith("z2-n6/train-00001-of-00003.parquet: sha256=")
     assert main(["verify", str(copy)]) == 1
-    make(copy, "--preset", "z2-n12", "--rows", "train=2500,validation=300,test=300", "--shard-rows", "1000")
+    make(
+        copy,
+        "--preset",
+        "z2-n12",
+        "--rows",
+        "train=2500,validation=300,test=300",
+        "--shard-rows",
+        "1000",
+    )
     assert files(copy) == files(small)
 
 

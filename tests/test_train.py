@@ -157,7 +157,9 @@ def test_a_solved_run_stops_and_stays_stopped(config):
 
 def test_a_checkpoint_trains_on_in_another_run(config, tmp_path, finished):
     model = str(finished / "model")
-    folder = run(config, {"model": model, "model_fields": {}, "steps": 5, "run": str(tmp_path / "b")})
+    folder = run(
+        config, {"model": model, "model_fields": {}, "steps": 5, "run": str(tmp_path / "b")}
+    )
     assert weights(folder) != weights(finished)
 
 
@@ -165,7 +167,17 @@ def test_a_checkpoint_trains_on_in_another_run(config, tmp_path, finished):
 def chains(tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "chains"
     rows = "train=100,validation=30,test=30"
-    command = ["make", "chains", str(out), "--preset", "z2-n6", "--rows", rows, "--shard-rows", "30"]
+    command = [
+        "make",
+        "chains",
+        str(out),
+        "--preset",
+        "z2-n6",
+        "--rows",
+        rows,
+        "--shard-rows",
+        "30",
+    ]
     assert main([*command, "--workers", "1"]) == 0
     return out
 
@@ -219,7 +231,9 @@ def test_scores_count_by_position_and_add_up():
     ]
     assert sum(parts, NOTHING).summary() == whole.summary()
     assert whole.labels == 1200 and (labels != IGNORED).sum() == 1200
-    uneven = Score(0, 0, np.array([1]), np.array([1])) + Score(0, 0, np.array([0, 2]), np.array([1, 2]))
+    uneven = Score(0, 0, np.array([1]), np.array([1])) + Score(
+        0, 0, np.array([0, 2]), np.array([1, 2])
+    )
     assert uneven.summary()["accuracy_per_position"] == [0.5, 1]
 
 
