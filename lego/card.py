@@ -68,9 +68,9 @@ Made by lego {manifest["version"]} (lego-reasoning) with
 {_command(manifest)}
 ```
 
-Row i of a split is a pure function of the config, the seed, the split and i. Splits are disjoint as \
-sets: a hash of a row's tokens decides which split may hold it. `lego verify` derives every answer \
-anew from the text.
+Row i of a split is a pure function of the config, the seed, the split and i. Splits are disjoint \
+as sets: a hash of a row's tokens decides which split may hold it. `lego verify` derives every \
+answer anew from the text.
 
 ```python
 from datasets import load_dataset

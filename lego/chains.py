@@ -6,7 +6,6 @@ clauses in uniformly random order, one answer asked at each clause's left-hand v
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from lego import chain_kernel as kernel
+from lego.chain_oracle import HOPS, published
 from lego.columns import list_column, padded
 from lego.groups import Action, group
 from lego.task import (
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 CLAUSE, FIRST, OPERATOR, ARGUMENT = map(
     int, (kernel.CLAUSE, kernel.FIRST, kernel.OPERATOR, kernel.ARGUMENT)
 )
-HOPS = 2  # the shortcut k-hop follows the chain this far from its root
 LOCAL = 2  # tokens to either side that count as local
 
 
@@ -141,9 +140,9 @@ class ChainTask:
     def graph(self, batch: Batch) -> Batch:
         """Token indices (rows, n) in chain order, and masks (rows, length, length) bool.
 
-        ``definition``: the variable where it is defined; ``operator`` and ``argument``: the other
-        tokens of that clause; ``parent``: the definition of the argument, -1 for the root; ``depth``:
-        hops from the root. ``association[i, j]``: tokens i and j are the same variable, i != j;
+        ``definition``: the variable where it is defined; ``operator`` and ``argument``: the
+        other tokens of that clause; ``parent``: the argument's definition, -1 for the root;
+        ``depth``: hops from the root. ``association[i, j]``: tokens i and j are the same variable, i != j;
         ``local[i, j]``: |i - j| <= 2.
         """
         ids, definition = batch["input_ids"], batch["positions"].astype(np.int64)
@@ -226,10 +225,10 @@ class ChainTask:
     def check(self, table: pa.Table, split: str) -> Iterator[tuple[int, str]]:
         asked, texts = self._asked(split), table["text"].to_pylist()
         tokenized = self.tokenizer()(texts)["input_ids"]
-        expected: list[dict[str, object]] = []
+        expected: list[dict[str, str | list[int]]] = []
         for row, (text, ids) in enumerate(zip(texts, tokenized, strict=True)):
             try:
-                expected.append(self._published(text, ids, asked))
+                expected.append(published(text, ids, asked, self.config.n, self.action))
             except SettingError as error:
                 yield row, str(error)
                 return
@@ -244,96 +243,23 @@ class ChainTask:
         for at in np.flatnonzero(owners(weighted_sums(ids)) != self.splits.index(split)):
             yield int(at), f"text={texts[at]!r}: owned by another split than {split!r}"
 
-    def _published(self, text: str, ids: list[int], asked: int) -> dict[str, object]:
-        """The columns of a row as its text alone gives them."""
-        chain = solve(text, self.action)
-        require(len(chain) == self.config.n, "text", text, f"{self.config.n} clauses")
-        labels = [IGNORED] * len(ids)
-        for link in chain[:asked]:
-            labels[FIRST + CLAUSE * link.clause] = link.value
-        last = chain[asked - 1]
-        act, root = self.action.table, chain[0].value
-        whole = root
-        for link in sorted(chain, key=lambda link: link.clause):
-            whole = int(act[link.operator, whole])
-        own = [root, *(int(act[link.operator, 0]) for link in chain[1:])]
-        shortcuts = {
-            "whole-chain": [whole] * len(chain),
-            "own-clause": own,
-            "root": [root] * len(chain),
-            "k-hop": [link.value for link in chain[: HOPS + 1]] + [0] * (len(chain) - HOPS - 1),
-            "majority": [0] * len(chain),
-        }
-        return {
-            **{f"shortcut_{name}": answers for name, answers in shortcuts.items()},
-            "input_ids": ids,
-            "labels": labels,
-            "prompt": f"{text} {last.variable} = {self.action.operators[0]}",
-            "answer": self.labels[last.value],
-            "values": [link.value for link in chain],
-            "positions": [FIRST + CLAUSE * link.clause for link in chain],
-            "clause_order": [link.clause for link in chain],
-        }
-
     def describe(self) -> str:
-        n, words = self.config.n, self.action
-        return f"""\
-Config `{config_name(ChainTask, self.config)}`: {
-            n
-        } variables, drawn without replacement from a-z, with \
-values iid uniform over {len(words.states)} states of the group {
-            words.name
-        }. The first variable of a \
-chain is defined by `x = {
-            words.operators[0]
-        } VALUE ,`, each later one by `x = OPERATOR y ,` from the \
-one before it; operators are {", ".join(f"`{word}`" for word in words.operators[:8])}{
-            "" if len(words.operators) <= 8 else ", ..."
-        }. Clauses stand in uniformly random order. `labels` holds the index of the state at each \
-clause's left-hand variable: in `train` for the first {self.config.supervised} chain positions, \
-elsewhere for all {
-            n
-        }; -100 at all other tokens. `values`, `positions` and `clause_order` are in chain \
-order. The sentences are those of the paper's code.
-
-Known shortcuts, whose answers stand in the columns `shortcut_*` in chain order: `whole-chain` (all \
-operators of the sentence applied to the root's value), `own-clause` (the operator applied to state 0), \
-`root` (the root's value), `k-hop` (right to depth {
-            HOPS
-        }, then state 0) and `majority` (state 0)."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """A variable of a solved chain: its name, the indices of its operator and state, its clause."""
-
-    variable: str
-    operator: int
-    value: int
-    clause: int
-
-
-def solve(text: str, action: Action) -> list[Link]:
-    """Parse a sentence and walk its chain from the root: the oracle of ``lego verify``.
-
-    Raises SettingError when the text is not one chain in which every variable is defined once.
-    """
-    clauses = re.findall(r"(\S+) = (\S+) (\S+) ,(?: |$)", text)
-    whole = " ".join(f"{left} = {operator} {argument} ," for left, operator, argument in clauses)
-    require(bool(clauses) and whole == text, "text", text, "clauses of the form 'x = operator y ,'")
-    after = {argument: i for i, (_, _, argument) in enumerate(clauses)}
-    roots = [state for state in action.states if state in after]
-    defined = {left for left, _, _ in clauses}
-    held = len(roots) == 1 and len(after) == len(defined) == len(clauses)
-    require(held, "text", text, "one root, and each variable defined once and used at most once")
-    chain: list[Link] = []
-    argument, value = roots[0], action.states.index(roots[0])
-    while argument in after:
-        clause = after.pop(argument)
-        argument, word, _ = clauses[clause]
-        require(word in action.operators, "operator", word, ", ".join(action.operators))
-        operator = action.operators.index(word)
-        value = int(action.table[operator, value])
-        chain.append(Link(argument, operator, value, clause))
-    require(not after, "text", text, "a single chain")
-    return chain
+        config, action = self.config, self.action
+        operators = ", ".join(f"`{word}`" for word in action.operators[:8])
+        more = ", ..." if len(action.operators) > 8 else ""
+        paragraphs = [
+            f"Config `{config_name(ChainTask, config)}`: {config.n} variables, drawn without "
+            f"replacement from a-z, with values iid uniform over {len(action.states)} states of "
+            f"the group {action.name}. The first variable of a chain is defined by "
+            f"`x = {action.operators[0]} VALUE ,`, each later one by `x = OPERATOR y ,` from the "
+            f"one before it; operators are {operators}{more}. Clauses stand in uniformly random "
+            f"order. `labels` holds the index of the state at each clause's left-hand variable: "
+            f"in `train` for the first {config.supervised} chain positions, elsewhere for all "
+            f"{config.n}; -100 at all other tokens. `values`, `positions` and `clause_order` are "
+            f"in chain order. The sentences are those of the paper's code.",
+            f"Known shortcuts, whose answers stand in the columns `shortcut_*` in chain order: "
+            f"`whole-chain` (all operators of the sentence applied to the root's value), "
+            f"`own-clause` (the operator applied to state 0), `root` (the root's value), `k-hop` "
+            f"(right to depth {HOPS}, then state 0) and `majority` (state 0).",
+        ]
+        return "\n\n".join(paragraphs)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 
 def list_column(rows: np.ndarray, lengths: np.ndarray | None = None) -> pa.ListArray:
-    """An Arrow list column from a matrix (rows, width), or from the first ``lengths`` of each row."""
+    """A list column from a matrix (rows, width), or from the first ``lengths`` of each row."""
     count, width = rows.shape
     if lengths is None:
         offsets = np.arange(count + 1, dtype=np.int32) * width

@@ -43,7 +43,7 @@ class Score:
         return Score(self.loss + other.loss, self.labels + other.labels, right, asked)
 
     def summary(self) -> dict[str, Any]:
-        """``loss`` (nats a label), ``accuracy``, and ``accuracy_per_position`` (null: not asked)."""
+        """``loss`` (nats a label), ``accuracy``, ``accuracy_per_position`` (null: not asked)."""
         each = [
             round(float(r / a), 4) if a else None
             for r, a in zip(self.right, self.asked, strict=True)

@@ -58,7 +58,7 @@ class Settings:
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 <= value < 1")
-        require(0 <= self.warmup, "warmup", self.warmup, "0 or more")
+        require(self.warmup >= 0, "warmup", self.warmup, "0 or more")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         threads = self.threads
         require(threads is None or threads >= 1, "threads", threads, "1 or more, or null")

@@ -209,8 +209,8 @@ def hash_weights(length: int) -> np.ndarray:
 @njit(inline="always")
 def owner(weighted_sum: np.uint64) -> int:
     """The index in SPLITS of the split that owns an example: 14, 1 and 1 sixteenths of all."""
-    sixteenth = np.int64(mix64(weighted_sum) >> np.uint64(60))
-    return max(0, sixteenth - 13)
+    sixteenth: Any = np.int64(mix64(weighted_sum) >> np.uint64(60))
+    return sixteenth - 13 if sixteenth > 13 else 0
 
 
 def weighted_sums(ids: np.ndarray) -> np.ndarray:

@@ -300,7 +300,7 @@ def whole_folder(path: Path, accelerator: Accelerator) -> Iterator[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python -m lego.train CONFIG.yaml [field=value ...]``: what each process of a launch runs."""
+    """``python -m lego.train CONFIG.yaml [field=value ...]``: what a launch starts."""
     parser = argparse.ArgumentParser(prog="lego.train", description=__doc__)
     parser.add_argument("config", help="a YAML file; see lego/settings.py for the fields")
     parser.add_argument("fields", nargs="*", metavar="field=value", help="as in lr=1e-3")

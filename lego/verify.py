@@ -22,7 +22,7 @@ SHOWN = 10  # faults that are told of one shard
 
 @dataclass
 class Verdict:
-    """What a verification found. ``duplicates``: rows of (config, split) that stood there before."""
+    """What was found. ``duplicates``: rows of a (config, split) that stood in it before."""
 
     rows: int = 0
     faults: list[str] = field(default_factory=list)

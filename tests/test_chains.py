@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import lego
-from lego.chains import ChainConfig, ChainTask, solve
+from lego.chain_oracle import solve
+from lego.chains import ChainConfig, ChainTask
 from lego.groups import group
 from lego.task import IGNORED, SPLITS, SettingError, weighted_sums
 
@@ -36,9 +37,17 @@ def test_the_oracle_solves_the_cases_that_were_solved_by_hand(case):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a = val 1", "a = val b , b = val a ,", "a = val 1 , a = val 0 ,", "a = val 1 , b = not c ,",
-     "a = val 1 , b = not a , c = not a ,", "a = yes 1 ,", "a = val 1 , b = val 0 ,"],
-)  # fmt: skip
+    [
+        "",
+        "a = val 1",
+        "a = val b , b = val a ,",
+        "a = val 1 , a = val 0 ,",
+        "a = val 1 , b = not c ,",
+        "a = val 1 , b = not a , c = not a ,",
+        "a = yes 1 ,",
+        "a = val 1 , b = val 0 ,",
+    ],
+)
 def test_the_oracle_refuses_what_is_not_one_chain(text):
     with pytest.raises(SettingError):
         solve(text, group("z2"))
@@ -58,7 +67,7 @@ def test_any_ranges_give_the_same_bytes(config, cuts):
     task = ChainTask(config, 3)
     whole = task.sample("train", 0, 60)
     bounds = sorted({0, 60, *cuts})
-    parts = [task.sample("train", a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [task.sample("train", a, b) for a, b in pairwise(bounds)]
     for name, array in whole.items():
         np.testing.assert_array_equal(array, np.concatenate([part[name] for part in parts]))
 
@@ -262,7 +271,7 @@ def test_an_impossible_config_is_refused_in_one_line(fields, message):
 
 
 def test_unknown_tasks_splits_and_ranges_are_refused():
-    with pytest.raises(SettingError, match="task='chain': allowed .*did you mean 'chains'"):
+    with pytest.raises(SettingError, match=r"task='chain': allowed .*did you mean 'chains'"):
         lego.load_task("chain")
     task = lego.load_task("chains")
     with pytest.raises(SettingError, match="split='dev': allowed train, validation, test"):

@@ -15,7 +15,7 @@ LAYERS = [
     ["lego.counter", "lego"],
     ["lego.task"],
     ["lego.command", "lego.groups"],
-    ["lego.columns", "lego.text", "lego.chain_kernel"],
+    ["lego.columns", "lego.text", "lego.chain_kernel", "lego.chain_oracle"],
     ["lego.chains"],
     ["lego.engine"],
     ["lego.corpus", "lego.card"],

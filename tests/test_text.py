@@ -12,9 +12,11 @@ from lego.columns import list_column, padded
 from lego.text import SPECIALS, Vocabulary
 
 words = st.lists(
-    st.text(st.characters(categories=["L", "N", "P"], exclude_characters="[]"), min_size=1), min_size=1,
-    max_size=8, unique=True,
-)  # fmt: skip
+    st.text(st.characters(categories=["L", "N", "P"], exclude_characters="[]"), min_size=1),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
 
 
 @settings(max_examples=50, deadline=None)

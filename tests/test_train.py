@@ -280,13 +280,13 @@ def test_a_folder_of_another_run_or_a_damaged_corpus_is_refused(finished, config
         run(config, {"run": str(finished), "lr": 0.1})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(SettingError, match="run=.*allowed a new or empty folder"):
+    with pytest.raises(SettingError, match=r"run=.*allowed a new or empty folder"):
         run(config, {"run": str(tmp_path / "mine")})
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", chains, copy], check=True)
     shard = next(copy.rglob("train-00002*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(SettingError, match="train-00002-of-00004.parquet sha256="):
+    with pytest.raises(SettingError, match=r"train-00002-of-00004.parquet sha256="):
         run(config, {"corpus": str(copy)})
     assert not (tmp_path / "run").exists()
 
