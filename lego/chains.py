@@ -142,7 +142,7 @@ class ChainTask:
 
         ``definition``: the variable where it is defined; ``operator`` and ``argument``: the
         other tokens of that clause; ``parent``: the argument's definition, -1 for the root;
-        ``depth``: hops from the root. ``association[i, j]``: tokens i and j are the same variable, i != j;
+        ``depth``: hops from the root. ``association[i, j]``: i and j are the same variable, i != j;
         ``local[i, j]``: |i - j| <= 2.
         """
         ids, definition = batch["input_ids"], batch["positions"].astype(np.int64)
