@@ -1,0 +1,56 @@
+"""The encoder: BERT-like, or ALBERT-like when its layers are tied."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import nn
+from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.utils import can_return_tuple
+
+from lego.zoo.backbone import LegoModel, LegoPreTrainedModel
+from lego.zoo.configuration import LegoEncoderConfig
+
+
+class LegoEncoderModel(LegoModel):
+    """The encoder without a head: every token sees every other."""
+
+    config_class = LegoEncoderConfig
+
+
+class LegoEncoderForTokenClassification(LegoPreTrainedModel):
+    """The encoder with a linear head on each token."""
+
+    config_class = LegoEncoderConfig
+
+    def __init__(self, config: LegoEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = LegoEncoderModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **capture: bool | None,
+    ) -> TokenClassifierOutput:
+        """input_ids, attention_mask, labels: (batch, tokens); labels int64, -100 to ignore.
+
+        The loss is the mean cross-entropy over the labels that are not -100. ``capture``:
+        ``output_hidden_states`` and ``output_attentions`` (the latter with eager attention).
+        """
+        outputs = self.model(input_ids, attention_mask, **capture)
+        logits = self.classifier(outputs.last_hidden_state)  # (batch, tokens, labels)
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(rearrange(logits, "b t c -> (b t) c"), labels.flatten())
+        return TokenClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
