@@ -238,8 +238,8 @@ class CexecTask:
         """The columns of a row as the source alone gives them."""
         writes, stdout = reference.interpret(source)
         statements = source.split("\n")[FIRST_LINE - 1 : -4]
-        tokens = " ".join(statements).replace("(", "( ").replace(")", " )").replace(";", " ;")
-        tokens = tokens.replace("= -", "= - ").split()
+        spaced = " ".join(statements).replace("(", "( ").replace(")", " )").replace(";", " ;")
+        tokens = spaced.replace("= -", "= - ").split()
         recorded = [word for write in writes for word in (write.name, str(write.value))]
         asked = source.split("\n")[-4].split(", ")[1].removesuffix(");")
         question = f"What is the value of {asked} when the program ends?"

@@ -32,7 +32,7 @@ def vocabulary(modulus: int) -> Vocabulary:
 
 
 @njit(inline="always")
-def number(value, modulus):
+def number(value: int, modulus: int) -> int:
     """The token id of a value in -(modulus - 1) .. modulus."""
     return ZERO + value if value >= 0 else ZERO + modulus - value
 
@@ -50,7 +50,7 @@ def lengths(variables: int, statements: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def write_tokens(code, modulus, names, ids):
+def write_tokens(code: np.ndarray, modulus: int, names: np.ndarray, ids: np.ndarray) -> int:
     """Fill ids[1:] with the program's statements; returns the place after the last of them.
 
     names: (variables,) token ids. A statement is a declaration, or one of ``x = 3 ;``, ``x = y ;``,
@@ -91,7 +91,9 @@ def write_tokens(code, modulus, names, ids):
 
 
 @njit(cache=True, nogil=True)
-def write_trace(writes, modulus, names, ids, at):
+def write_trace(
+    writes: np.ndarray, modulus: int, names: np.ndarray, ids: np.ndarray, at: int
+) -> int:
     """Fill ids from ``at`` on with the trace of writes (steps, 2) and [SEP]; returns its end."""
     ids[at] = TRACE
     at += 1

@@ -259,7 +259,6 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(small, tmp_path,
 
 
 def test_ray_makes_the_same_shards(tmp_path):
-    pytest.importorskip("ray", reason="Ray is an extra of its own: pip install '.[ray]'")
     make(tmp_path / "local", "--rows", "train=600", "--shard-rows", "200")
     make(tmp_path / "ray", "--rows", "train=600", "--shard-rows", "200", "--engine", "ray")
     assert files(tmp_path / "local") == files(tmp_path / "ray")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 
 from lego.data import Source, tensors
 from lego.probes.capture import capturing
@@ -59,12 +59,12 @@ def head_scores(model: PreTrainedModel, source: Source, split: str, rows: int) -
         visible = visible_keys(model, batch["input_ids"], source.task.pad_token_id)
         masks = {}
         for kind in uniform:
-            mask = graph[kind] & visible  # (batch, query, key)
+            mask: np.ndarray = graph[kind] & visible  # (batch, query, key)
             eligible = visible.any(-1) if kind == "local" else mask.any(-1)  # (batch, query)
             share = mask.sum(-1) / np.maximum(visible.sum(-1), 1)
             uniform[kind] += float(share[eligible].sum())
             queries[kind] += int(eligible.sum())
-            counted = mask & eligible[..., None]
+            counted = mask & rearrange(eligible, "b q -> b q 1")
             masks[kind] = torch.from_numpy(counted.astype(np.float32)).to(device)
 
         def add(layer: int, weights: torch.Tensor, masks: dict[str, torch.Tensor] = masks) -> None:

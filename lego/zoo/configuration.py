@@ -64,8 +64,7 @@ class LegoConfig(PreTrainedConfig):
 
     vocab_size: tokens, 1 or more. pad_token_id: the padding token, or None.
     hidden_size: width, a multiple of ``num_attention_heads``. intermediate_size: the feed-forward
-        layer's width. hidden_act: its activation, a name in transformers' ``ACT2FN``; "gelu"
-        learns LEGO no better, and makes a training step on a CPU a tenth longer.
+        layer's width. hidden_act: its activation, a name in transformers' ``ACT2FN``.
     num_hidden_layers: how many blocks run. tied_layers: they are one block run that many times,
         as in ALBERT (arXiv 1909.11942).
     input_injection: add the embedding to the stream again before every block after the first, as

@@ -17,9 +17,11 @@ class TaskShape(Protocol):
     vocab_size: int
     pad_token_id: int
     max_length: int  # tokens a sentence may have
-    head: Literal["token-classification", "causal-lm"]
     labels: tuple[str, ...]  # the classes' names; empty for causal-lm
     layers: int  # how many hops the longest dependency takes
+
+    @property
+    def head(self) -> Literal["token-classification", "causal-lm"]: ...
 
 
 _CONV = {
