@@ -8,6 +8,7 @@ that, so a test sentence of one seed is never a training sentence of another.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
@@ -147,14 +148,19 @@ def decode(kind: type[Any], fields: Mapping[str, Any], base: Any = None) -> Any:
     Raises SettingError for an unknown field or a value of another type; ranges are the class's own.
     """
     known = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    decoded = dict(fields)
     for field, value in fields.items():
         choose("field", field, known)
+        if known[field].startswith("float") and isinstance(value, str):
+            # YAML 1.1, which PyYAML reads, takes 4e-3 for a string: it wants 4.0e-3.
+            with contextlib.suppress(ValueError):
+                decoded[field] = value = float(value)
         # Such fields are plain, so that the text of an annotation names the types it allows.
         allowed = [part.strip().split("[")[0] for part in known[field].split("|")]
         held = type(value).__name__ in allowed or (value is None and "None" in allowed)
         held |= "float" in allowed and type(value) is int
         require(held, field, value, f"a value of type {known[field]}")
-    return kind(**fields) if base is None else dataclasses.replace(base, **fields)
+    return kind(**decoded) if base is None else dataclasses.replace(base, **decoded)
 
 
 def make_config(kind: type[Task], preset: str | None = None, **fields: Any) -> Any:

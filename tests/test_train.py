@@ -18,8 +18,10 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 import lego
 from lego import zoo
 from lego.cli import main
+from lego.command import assignments
 from lego.data import Sampled, Stored, tensors
 from lego.evaluate import NOTHING, Score, measure, score
+from lego.settings import read_settings
 from lego.task import IGNORED, SettingError
 from lego.train import checkpoints, run
 
@@ -53,6 +55,13 @@ def finished(tmp_path_factory):
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"run": str(folder / "run")}))
     return run(path, {})
+
+
+def test_a_number_may_be_written_as_people_write_it(config):
+    for written in ("4e-3", "0.004", "4.0e-3"):
+        assert read_settings(config, assignments([f"lr={written}"])).lr == 0.004
+    config.write_text("run: somewhere\nlr: 1e-3\n")
+    assert read_settings(config, {}).lr == 0.001
 
 
 def weights(folder):
