@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from transformers import BertTokenizer
 
-import lego
 from benchmarks.speed import Race, race
+from lego.chains import ChainTask
 from lego.counter import stream, word
 
 N = 12
@@ -26,7 +26,7 @@ BATCH = 1_000  # rows of a call: training asks for no more
 
 def measure() -> Race:
     """Rows of z2-n12, train split: ours, the paper's loop, and the bare draws and writes."""
-    task = lego.load_task("chains", preset="z2-n12")
+    task = ChainTask(ChainTask.presets["z2-n12"], 0)
     quick, bert = task.tokenizer(), BertTokenizer(vocab=dict(task.vocabulary.ids))
     generator = random.Random(0)
     ids = np.empty((BATCH, LENGTH), np.int16)

@@ -1,0 +1,185 @@
+"""Runs on one self-contained HTML page: accuracy by chain position, curves, heads, attention."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lego.corpus import whole_file
+from lego.settings import Settings, read_settings
+from lego.task import require
+
+PAGE = Path(__file__).with_name("report_page.html")
+SOLVED = 0.99  # a position is learned from this accuracy on
+PROBED_ROWS = 200  # examples for the heads of a run that was not probed
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a page tells of one run; everything is read from its folder."""
+
+    folder: Path
+    settings: Settings
+    metrics: list[dict[str, Any]]  # the lines of metrics.jsonl
+    config: dict[str, Any]  # the model's
+    parameters: int
+    probe: dict[str, Any]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last line on the test split."""
+        return [line for line in self.metrics if line["split"] == "test"][-1]
+
+    @property
+    def trained(self) -> list[bool]:
+        """For each position of ``last``, whether training ever had a label there."""
+        seen: set[int] = set()
+        for line in self.metrics:
+            if line["split"] == "train":
+                given = enumerate(line["accuracy_per_position"])
+                seen |= {k for k, accuracy in given if accuracy is not None}
+        return [k in seen for k in range(len(self.last["accuracy_per_position"]))]
+
+    @property
+    def causal(self) -> bool:
+        return "CausalLM" in self.config["architectures"][0]
+
+
+def read_run(folder: str) -> Run:
+    """Read a finished run; its heads are probed now if ``probe.json`` is missing.
+
+    Raises SettingError when the folder is no run, or the run has not ended.
+    """
+    path = Path(folder)
+    more = "the folder of a finished run (lego train CONFIG.yaml ends with it, or goes on)"
+    for name in ("config.yaml", "metrics.jsonl", "model/config.json"):
+        require((path / name).is_file(), "RUN", folder, f"{more}; it has no {name}")
+    settings = read_settings(path / "config.yaml", {})
+    metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    tested = any(line["split"] == "test" for line in metrics)
+    require(tested, "RUN", folder, f"{more}; its metrics have no test split")
+    config = json.loads((path / "model/config.json").read_text())
+    return Run(
+        path, settings, metrics, config, _parameters(path / "model"), _probed(path, settings)
+    )
+
+
+def _parameters(folder: Path) -> int:
+    """The numbers in the safetensors files of a model; tied weights are stored once."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  it is no mapping
+                size = 1
+                for extent in tensors.get_slice(name).get_shape():
+                    size *= extent
+                total += size
+    return total
+
+
+def _probed(path: Path, settings: Settings) -> dict[str, Any]:
+    if (path / "probe.json").is_file():
+        return json.loads((path / "probe.json").read_text())
+    from lego.evaluate import load_model
+    from lego.probes.run import probe
+    from lego.train import open_training
+
+    source = open_training(settings)
+    return probe(load_model(str(path / "model"), source.task), source, "test", PROBED_ROWS)
+
+
+def sentence_about(run: Run) -> str:
+    """What a run's accuracies say: did it learn where it had labels, and does it go beyond?"""
+    accuracies = run.last["accuracy_per_position"]
+    asked = [k for k, accuracy in enumerate(accuracies) if accuracy is not None]
+    supervised = [accuracies[k] for k in asked if run.trained[k]]
+    beyond = [accuracies[k] for k in asked if not run.trained[k]]
+    unit = "trace step" if run.causal else "chain position"
+    lowest, count = min(supervised, default=0.0), f"{len(supervised)} supervised {unit}s"
+    reached = "reaches" if lowest >= SOLVED else f"does not reach {SOLVED} everywhere:"
+    said = f"{run.settings.model} {reached} {lowest:.3f} or more on its {count}"
+    if beyond:
+        said += f", and {_listed(beyond)} on the {len(beyond)} that it never had a label for"
+    return f"{said}."
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    *head, last = (f"{number:.3f}" for number in numbers)
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    settings, config = run.settings, run.config
+    layers = f"{config['num_hidden_layers']}{' (tied)' if config.get('tied_layers') else ''}"
+    data = settings.corpus or f"{settings.task}, sampled on the fly"
+    return [
+        ("Model", settings.model),
+        ("Parameters", f"{run.parameters:,}"),
+        ("Layers", layers),
+        ("Data", f"{data}{f', {settings.preset}' if settings.preset else ''}"),
+        ("Seed", str(settings.seed)),
+        ("Steps", f"{run.last['step']:,} of {settings.batch} examples"),
+        ("Learning rate", f"{settings.lr:g}, {settings.schedule}"),
+        ("Tested on", f"{settings.eval_rows:,} examples"),
+        ("Made by", f"lego train {run.folder}/config.yaml"),
+    ]
+
+
+def _for_page(run: Run) -> dict[str, Any]:
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for line in run.metrics:
+        point = {"step": line["step"], "loss": line["loss"], "by": line["accuracy_per_position"]}
+        curves.setdefault(line["split"], []).append(point)
+    return {
+        "name": run.settings.model,
+        "folder": str(run.folder),
+        "facts": _facts(run),
+        "sentence": sentence_about(run),
+        "accuracy": run.last["accuracy_per_position"],
+        "trained": run.trained,
+        "curves": curves,
+        "heads": run.probe["heads"],
+        "uniform": run.probe["uniform"],
+        "probed": f"{run.probe['rows']} rows of {run.probe['split']}",
+        "attention": run.probe["sentence"],
+    }
+
+
+def page_data(runs: Sequence[Run]) -> dict[str, Any]:
+    """What the page draws: the runs, and groups of those whose accuracies compare."""
+    groups: dict[tuple[bool, int], list[int]] = {}
+    for k, run in enumerate(runs):
+        key = (run.causal, len(run.last["accuracy_per_position"]))
+        groups.setdefault(key, []).append(k)
+    return {
+        "solved": SOLVED,
+        "runs": [_for_page(run) for run in runs],
+        "groups": [
+            {
+                "unit": "trace step" if causal else "chain position",
+                "chance": None if causal else 1 / len(runs[members[0]].config["id2label"]),
+                "runs": members,
+            }
+            for (causal, _), members in groups.items()
+        ],
+    }
+
+
+def write_report(folders: Sequence[str], out: str) -> None:
+    """Draw runs on one page, the main one first; it opens from disk without a network.
+
+    Raises SettingError when a folder is not that of a finished run; then nothing is written.
+    """
+    data = page_data([read_run(folder) for folder in folders])
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    said = "".join(f"<p>{html.escape(run['sentence'])}</p>\n" for run in data["runs"])
+    page = PAGE.read_text().replace("<!-- SENTENCES -->", said).replace("/* DATA */", text)
+    with whole_file(Path(out)) as temporary:
+        temporary.write_text(page)
+    print(f"{out}: {len(page) / 1e6:.2f} MB")
