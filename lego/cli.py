@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
         "train",
         train,
         "train a model as a YAML file says; a killed run goes on when started again",
-        "lego train benchmarks/configs/z2-n6-nano.yaml run=runs/mine seed=1",
+        "lego train benchmarks/configs/z2-n6-tied.yaml run=runs/mine seed=1",
     )
     sub.add_argument("config", help="a YAML file; see lego/settings.py for the fields")
     takes_fields(sub, "lr=1e-3")
