@@ -132,8 +132,8 @@ def test_a_killed_run_ends_with_the_same_bits(config, tmp_path, finished):
     for step in (5, 15):
         kill_after(launched(config), folder, step)
         assert not (folder / "model").exists()
-    with (folder / "metrics.jsonl").open("a") as metrics:
-        metrics.write('{"step": 16, "spl')  # a line torn by the kill
+    with (folder / "metrics.jsonl").open("a") as torn:
+        torn.write('{"step": 16, "spl')  # a line torn by the kill
     out = finish(launched(config))
     assert f"{folder}: goes on from step-" in out
     assert weights(folder) == weights(finished)
