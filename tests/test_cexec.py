@@ -27,11 +27,11 @@ from lego.task import IGNORED, SPLITS, SettingError
 from lego.verify import verify
 
 configs = st.integers(1, 26).flatmap(
-    lambda variables: st.builds(
+    lambda variables: st.builds(  # with so many statements, every split owns some program
         CexecConfig,
         variables=st.just(variables),
-        statements=st.integers(variables, 64),
-        modulus=st.integers(2, 100),
+        statements=st.integers(max(variables, 5), 64),
+        modulus=st.integers(4, 100),
     )
 )
 STRAIGHT = CexecTask(CexecConfig(), 0)
