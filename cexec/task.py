@@ -231,7 +231,9 @@ class CexecTask:
                 if row[name] != value:
                     yield at, f"{name}={row[name]!r}, but the source gives {value!r}"
         ids = padded(table["input_ids"].combine_chunks(), self.max_length)
-        for wrong in np.flatnonzero(owners(_program_sums(ids)) != self.splits.index(split)):
+        for wrong in np.flatnonzero(
+            owners(_program_sums(ids), len(self.splits)) != self.splits.index(split)
+        ):
             yield int(wrong), f"source={rows[wrong]['source']!r}: owned by another split"
 
     def _published(self, source: str, text: str, ids: list[int]) -> dict[str, object]:
@@ -259,6 +261,9 @@ class CexecTask:
             "shortcut_last-constant": int(constants[-1]),
             "shortcut_copy-last-write": writes[-1].value,
         }
+
+    def size(self) -> str:
+        return f"{self.max_length} tokens at most; {self.vocab_size} words."
 
     def describe(self) -> str:
         config = self.config
@@ -340,7 +345,7 @@ def _fill(seed, split, start, shape, weights, input_ids, labels, asked):  # type
                 pool[v], pool[other] = pool[other], pool[v]
             at = trace.write_tokens(code, modulus, pool, ids)
             ids[at] = trace.TRACE
-            if owner(_program_sum(ids, weights)) == split:
+            if owner(_program_sum(ids, weights), len(SPLITS)) == split:
                 break
         else:
             return row, flagged

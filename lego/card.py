@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lego.task import NO_ANSWER
 
 if TYPE_CHECKING:
     from lego.task import Task
@@ -45,7 +52,7 @@ def card(manifest: dict[str, Any], out: Path) -> str:
         )
         files = [{"split": split, "path": f"{label}/{split}-*.parquet"} for split in counts]
         configs.append({"config_name": label, "data_files": files})
-        sections.append(_config_section(task, label, counts, sizes))
+        sections.append(_config_section(task, label, entry, sizes))
 
     data = DatasetCardData(
         license="mit",
@@ -87,50 +94,68 @@ arXiv 2206.04301 (2022).
 
 def _command(manifest: dict[str, Any]) -> str:
     """One ``lego make`` that makes the shards anew, byte for byte."""
-    from lego.task import config_name, task_class
+    from lego.task import decode, own_fields, task_class
 
     kind = task_class(manifest["task"])
-    parts = ["lego make", manifest["task"], "OUT"]
-    for entry in manifest["configs"].values():
-        label = config_name(kind, kind.Config(**entry["fields"]))
-        parts += [f"--preset {label}"] if label in kind.presets else label.split(",")
-    rows = ",".join(f"{split}={part['rows']}" for split, part in entry["splits"].items())
-    parts += [
-        f"--rows {rows}",
-        f"--seed {manifest['seed']}",
-        f"--shard-rows {manifest['shard_rows']}",
-    ]
-    return " ".join(part for part in parts if part != "default")
+    words = ["lego", "make", manifest["task"], "OUT"]
+    for label, entry in manifest["configs"].items():
+        if label in kind.presets:
+            words += ["--preset", label]
+        else:
+            own = own_fields(kind, decode(kind.Config, entry["fields"]))
+            words += [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in own.items()]
+    words += ["--rows", ",".join(f"{split}={count}" for split, count in manifest["rows"].items())]
+    words += ["--seed", str(manifest["seed"]), "--shard-rows", str(manifest["shard_rows"])]
+    return shlex.join(words)
 
 
-def _config_section(task: Task, label: str, counts: dict[str, int], sizes: dict[str, int]) -> str:
+def _config_section(
+    task: Task, label: str, entry: dict[str, Any], sizes: dict[str, int]
+) -> str:  # fmt: skip
+    counts = {split: part["rows"] for split, part in entry["splits"].items()}
     lines = [f"## {label}\n\n{task.describe()}\n\n"]
-    lines += ["| split | rows | MB |\n| --- | ---: | ---: |\n"]
-    lines += [f"| {s} | {n:,} | {sizes[s] / 1e6:.1f} |\n" for s, n in counts.items()]
+    lines += ["| split | rows | MB | SHA-256 of its shards |\n| --- | ---: | ---: | --- |\n"]
+    for split, part in entry["splits"].items():
+        digest = hashlib.sha256("".join(s["sha256"] for s in part["shards"]).encode()).hexdigest()
+        lines += [f"| {split} | {part['rows']:,} | {sizes[split] / 1e6:.1f} | `{digest[:16]}` |\n"]
     lines += ["\n| field | value |\n| --- | --- |\n"]
-    lines += [
-        f"| {field} | {value} |\n" for field, value in dataclasses.asdict(task.config).items()
-    ]
-    lines += [f"| seed | {task.seed} |\n\n", _shortcut_table(task, counts)]
+    lines += [f"| {field} | {json.dumps(value)} |\n" for field, value in entry["fields"].items()]
+    lines += [f"| seed | {task.seed} |\n\n", shortcut_table(task, counts)]
     lines += ["A row of this config:\n\n```json\n"]
-    split = next(iter(counts))
-    row = task.table(task.sample(split, 0, 1)).to_pylist()[0]
+    row = task.table(task.sample(next(iter(counts)), 0, 1)).to_pylist()[0]
     ordered = {name: row[name] for name in task.features}
     lines += [",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in ordered.items())]
     return "".join([*lines, "\n```\n\n"])
 
 
-def _shortcut_table(task: Task, counts: dict[str, int]) -> str:
-    """How often each shortcut is right, over all answers of a split's first rows."""
-    import numpy as np
+def shortcut_scores(task: Task, split: str, rows: int) -> dict[str, list[float]]:
+    """How often each shortcut is right, over all answers of a split's first rows.
 
-    scores: dict[str, list[str]] = {}
-    for split, count in counts.items():
-        batch = task.sample(split, 0, min(count, GUESS_ROWS))
-        for name, answers in task.shortcuts(batch).items():
-            right = np.mean(answers == task.answers(batch))
-            scores.setdefault(name, []).append(f"{right:.3f}")
+    Where a row has several answers, a second number tells of its last one.
+    """
+    batch = task.sample(split, 0, rows)
+    truth = task.answers(batch)
+    asked = truth != NO_ANSWER
+    scores = {}
+    for name, answers in task.shortcuts(batch).items():
+        right = (answers == truth) & asked
+        scores[name] = [float(right.sum() / asked.sum())]
+        if truth.ndim == 2:
+            last = asked.sum(axis=1) - 1
+            scores[name].append(float(right[np.arange(len(right)), last].mean()))
+    return scores
+
+
+def shortcut_table(task: Task, counts: Mapping[str, int]) -> str:
+    """Markdown: the accuracy of each shortcut on the first rows of each split."""
+    found = {s: shortcut_scores(task, s, min(n, GUESS_ROWS)) for s, n in counts.items()}
+    names = list(next(iter(found.values())))
+    several = len(next(iter(found.values()))[names[0]]) > 1
     head = f"| shortcut | {' | '.join(counts)} |\n| --- |{' ---: |' * len(counts)}\n"
-    body = "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in scores.items())
-    note = f"Accuracy of the known shortcuts, on up to {GUESS_ROWS:,} rows of each split:\n\n"
-    return f"{note}{head}{body}\n"
+    body = ""
+    for name in names:
+        cells = [" / ".join(f"{score:.3f}" for score in found[s][name]) for s in counts]
+        body += f"| {name} | {' | '.join(cells)} |\n"
+    note = f"Accuracy of the known shortcuts, on up to {GUESS_ROWS:,} rows of each split"
+    note += "; over all that is asked, and at the last variable of a row:" if several else ":"
+    return f"{note}\n\n{head}{body}\n"

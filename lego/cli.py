@@ -1,4 +1,4 @@
-"""The command line: ``lego make``, ``verify``, ``train``, ``eval``, ``probe`` and ``report``.
+"""The command line: ``lego make``, ``verify``, ``push``, ``train``, ``eval`` and the rest.
 
 Each command only reads its arguments and calls the module that does the work; what that module
 needs is imported then, so that ``lego --help`` is instant.
@@ -28,10 +28,11 @@ def make(args: argparse.Namespace) -> int:
     fields, rows = assignments(args.fields), _rows(args.rows)
     kind = task_class(args.task)
     configs = [make_config(kind, preset, **fields) for preset in args.preset or [None]]
-    corpus.make(
+    made = corpus.make(
         args.task, args.out, configs, rows, args.seed, args.shard_rows, args.workers, args.engine
     )
-    print(f"{args.out}: {sum(rows.values()) * len(configs):,} rows")
+    total = sum(shard["rows"] for _, _, shard in corpus.shards(made))
+    print(f"{args.out}: {total:,} rows")
     return 0
 
 
@@ -45,6 +46,22 @@ def verify(args: argparse.Namespace) -> int:
         print(f"{config} {split}: {count} duplicate rows")
     print(f"{args.corpus}: {verdict.rows:,} rows, {'damaged' if verdict.faults else 'clean'}")
     return 1 if verdict.faults else 0
+
+
+def push(args: argparse.Namespace) -> int:
+    from lego.push import push
+
+    print(push(args.corpus, args.repo, args.private))
+    return 0
+
+
+def presets(args: argparse.Namespace) -> int:
+    from lego.presets import preset_sections
+
+    require(args.rows >= 1, "rows", args.rows, "1 or more")
+    for section in preset_sections(args.task, args.rows):
+        print(section)
+    return 0
 
 
 def train(args: argparse.Namespace) -> int:
@@ -107,7 +124,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("task", help="a task's name, such as chains")
     sub.add_argument("out", help="a new folder, or one to go on with")
     sub.add_argument("--preset", action="append", metavar="NAME", help="a preset; may be repeated")
-    sub.add_argument("--rows", default="train=100000,validation=5000,test=5000", help="%(default)s")
+    sub.add_argument(
+        "--rows",
+        default="train=100000,validation=5000,test=5000",
+        help="%(default)s; 'test*=5000' stands for all evaluation splits",
+    )
     sub.add_argument("--seed", type=int, default=0, help="%(default)s")
     sub.add_argument("--shard-rows", type=int, default=100_000, help="rows a file (%(default)s)")
     sub.add_argument("--workers", type=int, help="processes (one a core)")
@@ -122,6 +143,25 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("corpus", help="a folder made by lego make")
     sub.add_argument("--workers", type=int, help="processes (one a core)")
+
+    sub = command(
+        "push",
+        push,
+        "publish a finished corpus as a dataset on the Hugging Face hub",
+        "lego push OUT me/chains --private    # after 'hf auth login', or with HF_TOKEN set",
+    )
+    sub.add_argument("corpus", help="a folder made by lego make")
+    sub.add_argument("repo", help="name or owner/name; made if it is not there")
+    sub.add_argument("--private", action="store_true", help="where it is made, only for its owner")
+
+    sub = command(
+        "presets",
+        presets,
+        "list a task's presets: fields, size of the space, and what known shortcuts reach",
+        "lego presets chains --rows 1000",
+    )
+    sub.add_argument("task", help="a task's name, such as chains")
+    sub.add_argument("--rows", type=int, default=1000, help="examples a split (%(default)s)")
 
     sub = command(
         "train",

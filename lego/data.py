@@ -69,24 +69,18 @@ class Stored:
             require(path.is_file(), "shard", str(path), "a file that is there")
             held = digest(path)
             require(held == sha256, f"{path} sha256", held, f"{sha256} ('lego make' mends it)")
-            schema = pq.read_schema(path)
-            wanted = [
-                field.name
-                for field in schema
-                if pa.types.is_list(field.type) and pa.types.is_integer(field.type.value_type)
-            ]
+            wanted = [field.name for field in pq.read_schema(path) if _is_integers(field.type)]
             tables.append(pq.read_table(path, columns=wanted))
+        whole = pa.concat_tables(tables)
+        fills = {"input_ids": self.task.pad_token_id, "labels": IGNORED}
         columns = {}
-        for name in tables[0].column_names:
-            pieces = [piece for table in tables for piece in table[name].chunks]
-            wide = name in ("input_ids", "labels")
-            width = (
-                self.task.max_length
-                if wide
-                else max(max(piece.value_lengths().to_pylist()) for piece in pieces)
-            )
-            fill = {"input_ids": self.task.pad_token_id, "labels": IGNORED}.get(name, -1)
-            columns[name] = np.concatenate([padded(piece, width, fill) for piece in pieces])
+        for name in whole.column_names:
+            column = whole[name].combine_chunks()
+            if pa.types.is_list(column.type):
+                longest = int(column.value_lengths().to_numpy().max())
+                columns[name] = padded(column, longest, fills.get(name, -1))
+            else:
+                columns[name] = column.to_numpy()
         return columns
 
     def take(self, split: str, start: int, stop: int) -> Batch:
@@ -107,6 +101,11 @@ class Stored:
             generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
             self._order = (epoch, generator.permutation(count))
         return self._order[1]
+
+
+def _is_integers(kind: pa.DataType) -> bool:
+    """Whether a column holds integers or lists of them."""
+    return pa.types.is_integer(kind.value_type if pa.types.is_list(kind) else kind)
 
 
 def open_source(name: str, preset: str | None, rows_seed: int = 0) -> Source:

@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import hashlib
+import json
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 from numba import njit
 
-from lego.counter import GOLDEN, mix64, word
+from lego.counter import GOLDEN, below, mix64, word
 
 if TYPE_CHECKING:
     import datasets
@@ -27,9 +30,10 @@ if TYPE_CHECKING:
 
 Batch = dict[str, np.ndarray]
 IGNORED = -100  # the label of a token at which nothing is asked, as in transformers
+NO_ANSWER = -(2**15)  # fills up the answers of a row that asks less than others
 
-SPLITS = ("train", "validation", "test")
-MAX_ATTEMPTS = 4096  # a split that owns one candidate in sixteen fails this often once in 10**114
+SPLITS = ("train", "validation", "test")  # what every task has; a task may add evaluation splits
+MAX_ATTEMPTS = 2**20  # candidates for an example before its split is said to own none
 
 
 class SettingError(ValueError):
@@ -68,8 +72,9 @@ class Task(Protocol):
         """Examples start .. stop-1 of a split, on one thread.
 
         Holds at least ``input_ids`` and ``labels``, both (rows, length) int16, padded with
-        ``pad_token_id`` and IGNORED. For causal-lm, labels stand at their own token, as
-        transformers has it: the model shifts. Raises SettingError for an unknown split.
+        ``pad_token_id`` and IGNORED to the split's longest example. For causal-lm, labels stand at
+        their own token, as transformers has it: the model shifts. Raises SettingError for an
+        unknown split, and for a row that the split does not have.
         """
         ...
 
@@ -85,7 +90,7 @@ class Task(Protocol):
         ...
 
     def answers(self, batch: Batch) -> np.ndarray:
-        """The true answers, in the shape that ``shortcuts`` has."""
+        """The true answers, in the shape that ``shortcuts`` has; NO_ANSWER where a row has none."""
         ...
 
     def shortcuts(self, batch: Batch) -> Batch:
@@ -108,6 +113,10 @@ class Task(Protocol):
 
         Shares no code with ``sample``.
         """
+        ...
+
+    def size(self) -> str:
+        """A line for a table of presets: how many examples there are, and how long."""
         ...
 
     def describe(self) -> str:
@@ -157,6 +166,8 @@ def decode(kind: type[Any], fields: Mapping[str, Any], base: Any = None) -> Any:
                 decoded[field] = value = float(value)
         # Such fields are plain, so that the text of an annotation names the types it allows.
         allowed = [part.strip().split("[")[0] for part in known[field].split("|")]
+        if "tuple" in allowed and isinstance(value, list):  # neither YAML nor JSON has tuples
+            decoded[field] = value = tuple(value)
         held = type(value).__name__ in allowed or (value is None and "None" in allowed)
         held |= "float" in allowed and type(value) is int
         require(held, field, value, f"a value of type {known[field]}")
@@ -170,13 +181,28 @@ def make_config(kind: type[Task], preset: str | None = None, **fields: Any) -> A
     return decode(kind.Config, fields, None if preset is None else kind.presets[preset])
 
 
+def own_fields(kind: type[Task], config: Any) -> dict[str, Any]:
+    """The fields of a config that differ from the defaults, as JSON has them."""
+    default, own = dataclasses.asdict(kind.Config()), dataclasses.asdict(config)
+    return json.loads(json.dumps({k: v for k, v in own.items() if v != default[k]}))
+
+
 def config_name(kind: type[Task], config: Any) -> str:
-    """A config's name in a corpus: its preset's, else the fields that differ from the defaults."""
+    """A config's name in a corpus: its preset's, else the fields that differ from the defaults.
+
+    It names a folder, so that a value with other than letters, digits, ``.``, ``_``, ``+`` and
+    ``-`` in it, or a long one, stands there as the head of its SHA-256.
+    """
     for name, preset in kind.presets.items():
         if preset == config:
             return name
-    default, own = dataclasses.asdict(kind.Config()), dataclasses.asdict(config)
-    return ",".join(f"{k}={v}" for k, v in own.items() if v != default[k]) or "default"
+    parts = []
+    for field, value in own_fields(kind, config).items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        if not re.fullmatch(r"[\w.+-]{1,24}", text, re.ASCII):
+            text = hashlib.sha256(text.encode()).hexdigest()[:8]
+        parts.append(f"{field}={text}")
+    return ",".join(parts) or "default"
 
 
 def load_task(name: str, preset: str | None = None, seed: int = 0, **fields: Any) -> Task:
@@ -213,10 +239,19 @@ def hash_weights(length: int) -> np.ndarray:
 
 
 @njit(inline="always")
-def owner(weighted_sum: np.uint64) -> int:
-    """The index in SPLITS of the split that owns an example: 14, 1 and 1 sixteenths of all."""
-    sixteenth: Any = np.int64(mix64(weighted_sum) >> np.uint64(60))
-    return sixteenth - 13 if sixteenth > 13 else 0
+def owner(weighted_sum: np.uint64, splits: int) -> Any:
+    """The index of the split that owns an example, of a task that has so many splits.
+
+    Train owns 14 sixteenths of all examples and validation one; the last sixteenth is shared
+    evenly by test and the evaluation splits after it.
+    """
+    mixed = mix64(weighted_sum)
+    sixteenth: Any = np.int64(mixed >> np.uint64(60))
+    if sixteenth < 14:
+        return 0
+    if sixteenth == 14:
+        return 1
+    return 2 + np.int64(below(mixed >> np.uint64(28), splits - 2))
 
 
 def weighted_sums(ids: np.ndarray) -> np.ndarray:
@@ -229,9 +264,9 @@ def weighted_sums(ids: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def owners(sums: np.ndarray) -> np.ndarray:
+def owners(sums: np.ndarray, splits: int) -> np.ndarray:
     """(rows,) int64: ``owner`` of every row."""
     found = np.empty(len(sums), np.int64)
     for row in range(len(sums)):
-        found[row] = owner(sums[row])
+        found[row] = owner(sums[row], splits)
     return found

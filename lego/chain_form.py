@@ -1,0 +1,139 @@
+"""The surface forms of chains: how a clause is written, read, and asked about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+from typing import Literal
+
+from lego.groups import Action
+from lego.task import require
+from lego.text import Vocabulary
+
+FIRST = 1  # the first clause follows [CLS]
+
+# One letter, then two: pairs of consonants, none of which is an English word.
+_CONSONANTS = "bcdfghjklmnpqrstvwxz"
+NAMES = (*ascii_lowercase, *(a + b for a in _CONSONANTS for b in _CONSONANTS))
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A clause as it was read: its words, and the characters start .. stop-1 that it takes.
+
+    ``operator`` is the group's word for it, whatever the form writes.
+    """
+
+    left: str
+    operator: str
+    argument: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write chains.
+
+    ``clause``: the tokens of a clause, of which ``left``, ``operator`` and ``argument`` vary.
+    ``question``: the tokens that ask for variable ``left`` in a prompt; ``identity`` is the word
+    of the identity. ``asks``: in the causal forms, what the sentence itself asks after its last
+    clause: one variable, or all of them in the order of the chain.
+    """
+
+    name: str
+    clause: tuple[str, ...]
+    question: tuple[str, ...]
+    gap: str = " "
+    tight: tuple[str, ...] = ()
+    asks: Literal["", "one", "all"] = ""
+
+    @property
+    def width(self) -> int:
+        """Tokens of a clause."""
+        return len(self.clause)
+
+    def offset(self, part: str) -> int:
+        """Where ``left``, ``operator`` or ``argument`` stands in a clause, in tokens."""
+        return self.clause.index(part)
+
+    @property
+    def fixed(self) -> tuple[tuple[int, str], ...]:
+        """(offset, word) of the tokens that all clauses share."""
+        varying = ("left", "operator", "argument")
+        return tuple((at, word) for at, word in enumerate(self.clause) if word not in varying)
+
+    def spelled(self, operator: str, identity: str) -> str:
+        """An operator of the group as this form writes it: one token."""
+        if self.name == "compact":
+            return {identity: "+", "not": "-"}.get(operator, f"{operator}*")
+        if self.name == "english":
+            known = {identity: "equals", "not": "is the opposite of"}
+            return known.get(operator, f"is {operator} applied to")
+        return operator
+
+    def vocabulary(self, names: int, actions: Sequence[Action]) -> Vocabulary:
+        """The words of this form, for so many variables and some groups."""
+        fixed = [word for _, word in self.fixed]
+        operators = [self.spelled(word, a.operators[0]) for a in actions for word in a.operators]
+        states = [word for action in actions for word in action.states]
+        asking = ["?"] if self.asks else []
+        words = (*NAMES[:names], *fixed, *operators, *states, *asking)
+        return Vocabulary(tuple(dict.fromkeys(words)), self.gap, self.tight)
+
+    def read(self, text: str, action: Action) -> list[Clause]:
+        """The clauses of a sentence, in the order of the text; what asks after them is left out.
+
+        Raises SettingError when the text is not wholly of this form.
+        """
+        identity = action.operators[0]
+        words = {self.spelled(word, identity): word for word in action.operators}
+        parts = {
+            "left": r"(?P<left>[^\s=;*.,?]+)",
+            "operator": f"(?P<operator>{'|'.join(map(re.escape, sorted(words, key=len)[::-1]))})",
+            "argument": r"(?P<argument>[^\s=;*,?]+?)",
+        }
+        pattern = ""
+        for at, word in enumerate(self.clause):
+            gap = self.gap if at and word not in self.tight else ""
+            pattern += gap + parts.get(word, re.escape(word))
+        clause = re.compile(pattern + f"(?:{self.gap}|$)")
+        sentence = text.split(" ? ")[0] + self.gap if self.asks else text
+        clauses, at = [], 0
+        while at < len(sentence):
+            found = clause.match(sentence, at)
+            require(found is not None, "text", text, f"clauses of the {self.name} form, as it")
+            assert found is not None
+            left, operator, argument = found["left"], found["operator"], found["argument"]
+            stop = at + len(found[0].rstrip())
+            clauses.append(Clause(left, words[operator], argument, at, stop))
+            at = found.end()
+        require(bool(clauses), "text", text, "at least one clause")
+        return clauses
+
+
+_PAPER = ("left", "=", "operator", "argument", ",")
+FORMS = {
+    form.name: form
+    for form in (
+        # The sentences of the paper's code: a = not b ,
+        Form("paper", _PAPER, ("left", "=", "identity")),
+        # a=-b;
+        Form(
+            "compact", ("left", "=", "operator", "argument", ";"), ("left", "=", "identity"), gap=""
+        ),
+        # a is the opposite of b.
+        Form(
+            "english",
+            ("left", "operator", "argument", "."),
+            ("What is", "left", "?"),
+            tight=(".", "?"),
+        ),
+        # a = not b , ? a = 1
+        Form("causal", _PAPER, ("?", "left", "="), asks="one"),
+        # b = val 0 , a = not b , ? b = 0 , a = 1 ,
+        Form("causal-all", _PAPER, ("?",), asks="all"),
+    )
+}
