@@ -30,8 +30,7 @@ def show_all(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     modules = found()
     choose("NAME", args.name, tuple(modules))
-    for line in modules[args.name].measure().lines():
-        print(line)
+    print(modules[args.name].measure().table())
     return 0
 
 

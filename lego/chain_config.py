@@ -54,6 +54,9 @@ class ChainConfig:
             self._settle(field, tuple(json.loads(json.dumps(value))))
         if self.operators is not None:
             self._settle("operators", tuple(self.operators))
+        for length in self.distractors:
+            held = type(length) is int and 1 <= length < self.n
+            require(held, "distractors", self.distractors, f"lengths of 1..{self.n - 1} (below n)")
         action, total = self.action, self.total
         choose("form", self.form, FORMS)
         choose("shape", self.shape, SHAPES)
@@ -65,9 +68,6 @@ class ChainConfig:
         require(1 <= self.supervised <= self.n, "n_tr", self.n_tr, f"1..{self.n} (n)")
         trees = 1 if self.shape == "chain" else self.n
         require(1 <= self.roots <= trees, "roots", self.roots, f"1..{trees} (shape={self.shape})")
-        for length in self.distractors:
-            held = type(length) is int and 1 <= length < self.n
-            require(held, "distractors", self.distractors, f"lengths of 1..{self.n - 1} (below n)")
         bare = self.roots == 1 or not (self.distractors or self.unused)
         require(bare, "roots", self.roots, "1 where there are distractors or unused clauses")
         if self.shape == "chain" and self.unused:
@@ -108,7 +108,9 @@ class ChainConfig:
         assert self.parts  # which are checked as they are made
 
     def _weights(self) -> list[tuple[float, ...]]:
-        given = [part.get("weight", 1) if isinstance(part, dict) else part for part in self.mixture]
+        for part in self.mixture:
+            require(isinstance(part, dict), "mixture", part, "a list of {field: value, weight: w}")
+        given = [part.get("weight", 1) for part in self.mixture]
         return [tuple(w) if isinstance(w, (list, tuple)) else (w,) for w in given]
 
     @cached_property
@@ -126,7 +128,6 @@ class ChainConfig:
         whole |= {"mixture": (), "stage": None}
         made = []
         for part in self.mixture:
-            require(isinstance(part, dict), "mixture", part, "a list of {field: value, weight: w}")
             fields = {name: value for name, value in part.items() if name != "weight"}
             for name in OF_THE_WHOLE:
                 require(name not in fields, f"mixture {name}", fields.get(name), "the whole's own")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Literal
 
+import numpy as np
+
 from lego.groups import Action
 from lego.task import require
 from lego.text import Vocabulary
@@ -65,6 +67,16 @@ class Form:
         varying = ("left", "operator", "argument")
         return tuple((at, word) for at, word in enumerate(self.clause) if word not in varying)
 
+    def places(self, clauses: int) -> dict[str, np.ndarray]:
+        """Token indices (clauses,) int64 in the order of the text.
+
+        Of each clause its tokens ``start`` .. ``stop`` - 1, and its ``left``, ``operator`` and
+        ``argument``. Characters are ``return_offsets_mapping`` of the tokenizer away.
+        """
+        start = FIRST + self.width * np.arange(clauses)
+        parts = {part: start + self.offset(part) for part in ("left", "operator", "argument")}
+        return {"start": start, "stop": start + self.width} | parts
+
     def spelled(self, operator: str, identity: str) -> str:
         """An operator of the group as this form writes it: one token."""
         if self.name == "compact":
@@ -84,7 +96,7 @@ class Form:
         return Vocabulary(tuple(dict.fromkeys(words)), self.gap, self.tight)
 
     def read(self, text: str, action: Action) -> list[Clause]:
-        """The clauses of a sentence, in the order of the text; what asks after them is left out.
+        """The clauses of a sentence, in the order of the text; ``answers`` reads what follows them.
 
         Raises SettingError when the text is not wholly of this form.
         """
@@ -100,7 +112,10 @@ class Form:
             gap = self.gap if at and word not in self.tight else ""
             pattern += gap + parts.get(word, re.escape(word))
         clause = re.compile(pattern + f"(?:{self.gap}|$)")
-        sentence = text.split(" ? ")[0] + self.gap if self.asks else text
+        sentence = text
+        if self.asks:
+            self.answers(text)
+            sentence = text.partition("? ")[0]
         clauses, at = [], 0
         while at < len(sentence):
             found = clause.match(sentence, at)
@@ -112,6 +127,21 @@ class Form:
             at = found.end()
         require(bool(clauses), "text", text, "at least one clause")
         return clauses
+
+    def answers(self, text: str) -> list[tuple[str, str]]:
+        """(variable, state) for each answer in a causal sentence; none in other forms.
+
+        Raises SettingError when there is no question, or something else after it.
+        """
+        if not self.asks:
+            return []
+        _, mark, tail = text.partition(" ? ")
+        found = re.findall(r"([^\s=,?]+) = ([^\s=,?]+)", tail)
+        shown = [f"{name} = {state}" for name, state in found]
+        whole = "".join(f"{answer} , " for answer in shown).rstrip()
+        held = bool(mark and found) and tail == (whole if self.asks == "all" else shown[0])
+        require(held, "text", text, "one question and its answers at the end")
+        return found
 
 
 _PAPER = ("left", "=", "operator", "argument", ",")

@@ -25,6 +25,8 @@ Columns = dict[str, np.ndarray]
 
 def faults(task: ChainTask, table: pa.Table, split: str) -> Iterator[tuple[int, str]]:
     """(row, what is wrong) for each row that is not what its text says."""
+    if not len(table):
+        return
     texts = np.array(table["text"].to_pylist(), object)
     tokenized = task.tokenizer()(list(texts))["input_ids"]
     ids = np.zeros((len(texts), max(map(len, tokenized), default=0)), np.int16)
@@ -34,7 +36,7 @@ def faults(task: ChainTask, table: pa.Table, split: str) -> Iterator[tuple[int, 
     for plan in task.plans(split):
         # A row of a mixture is right when it is right as an example of one of the parts.
         rows = np.flatnonzero(wrong != "")
-        found = _Reader(task, plan).read(ids[rows], texts[rows])
+        found = Reader(task, plan).read(ids[rows], texts[rows])
         wrong[rows] = np.where(found.pop("readable"), "", wrong[rows])
         for name, expected in found.items():
             held = _matrix(table[name], expected)[rows]
@@ -78,7 +80,7 @@ def _without_question(task: ChainTask, ids: np.ndarray) -> np.ndarray:
     return ids
 
 
-class _Reader:
+class Reader:
     """Reads the sentences of one plan."""
 
     def __init__(self, task: ChainTask, plan: Plan) -> None:

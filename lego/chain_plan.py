@@ -23,6 +23,7 @@ EVALUATIONS = (
     "test_ordered",  # clauses in the order of the chain (reversed, where train has that)
 )
 CHAIN_SPLITS = SPLITS + EVALUATIONS  # the places in it decide who owns a sentence
+FEWEST_PAIRS = 32  # flipped pairs that a space must be expected to have
 PAIRS = {"test_flipped": 1, "test_renamed": 2}  # as the kernel numbers them
 
 
@@ -121,7 +122,10 @@ def variant(config: ChainConfig, split: str, longest: int) -> ChainConfig | None
             return None
         return replace(config, n=total - rest, n_tr=None, distractors=(), unused=rest)
     if split == "test_flipped":
-        return config if len(config.drawn) > 1 and n > config.roots else None
+        # A pair needs two sentences that the split owns, and it owns so few of all.
+        changes = (n - config.roots) * (len(config.drawn) - 1)
+        pairs = _sentences(config) * changes // (16 * (len(CHAIN_SPLITS) - 2)) ** 2
+        return config if pairs >= FEWEST_PAIRS else None
     if split == "test_renamed":
         return config if config.alphabet > 1 else None
     if split == "test_ordered":

@@ -390,6 +390,10 @@ class ChainTask:
         """The clauses of a sentence, with their places in the text. Raises SettingError."""
         return self.form.read(text, self.action)
 
+    def places(self, clauses: int) -> dict[str, np.ndarray]:
+        """Where the parts of each clause stand, in tokens; see ``Form.places``."""
+        return self.form.places(clauses)
+
     def check(self, table: pa.Table, split: str) -> Iterator[tuple[int, str]]:
         yield from faults(self, table, split)
 

@@ -251,7 +251,7 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(small, tmp_path,
     assert files(tmp_path) == {"notes.txt": b"mine"}
     before = files(small)
     assert make(small, "--rows", "train=2500", "--shard-rows", "1000") == 2
-    assert "configs=" in capsys.readouterr().err
+    assert "rows=" in capsys.readouterr().err
     assert make(small, "--preset", "z2-n12", "--seed", "1", "--shard-rows", "1000") == 2
     assert "seed=1: allowed 0" in capsys.readouterr().err
     assert files(small) == before

@@ -1,11 +1,39 @@
-"""What the README shows is what its code prints."""
+"""What the README and the pages of docs/ show is what their code prints."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+# A block of code, and what it prints, if that stands right below it. Of the blocks in bash, those
+# below the line <!-- run --> are run.
+BLOCK = re.compile(r"^(<!-- run -->\n)?```(\w+)\n(.*?)^```\n(?:```\n(.*?)^```\n)?", re.S | re.M)
+END = "\x1e"  # printed after each block
+
+
+def notebook(page):
+    """A script of all blocks of a page, on the page's own lines, and what each should print.
+
+    The lines are for tracebacks. A page has one process, as a notebook has.
+    """
+    script, expected = "", []
+    for block in BLOCK.finditer(page):
+        run, language, code, printed = block.groups()
+        if language == "bash" and run:
+            bash = ["bash", "-e", "-o", "pipefail", "-c", code]
+            lines = code.count("\n")
+            code = f"import subprocess; subprocess.run({bash}, check=True)" + "\n" * lines
+        elif language != "python":
+            continue
+        script += "\n" * (page.count("\n", 0, block.start(3)) - script.count("\n"))
+        script += f"{code}print({END!r}, end='', flush=True)\n"
+        expected.append(printed)
+    return script, expected
 
 
 def test_the_ten_lines_print_what_stands_below_them():
@@ -14,3 +42,24 @@ def test_the_ten_lines_print_what_stands_below_them():
     ).groups()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == printed
+
+
+@pytest.mark.parametrize("name", ["use-a-corpus", "chains"])
+def test_the_blocks_of_a_page_print_what_stands_below_them(name, tmp_path):
+    script, expected = notebook((ROOT / "docs" / f"{name}.md").read_text())
+    assert expected
+    work = tmp_path / "work"
+    work.mkdir()
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", script],
+        cwd=work,
+        env=os.environ | {"PATH": tools, "HF_HOME": str(tmp_path / "hub")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for out, shown in zip(done.stdout.split(END)[:-1], expected, strict=True):
+        if shown is not None:
+            assert out == shown

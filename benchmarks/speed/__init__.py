@@ -20,25 +20,31 @@ class Race:
     rates: dict[str, list[float]]
 
     def ratios(self, other: str) -> list[float]:
-        """How many times faster the first contestant was than another, round by round."""
+        """How many times as long as the first another contestant took, round by round."""
         first = next(iter(self.rates.values()))
         return [a / b for a, b in zip(first, self.rates[other], strict=True)]
 
-    def lines(self) -> list[str]:
-        """One line a contestant: the median rate, and how much faster the first one is."""
-        ours = next(iter(self.rates))
-        shown = []
+    def table(self) -> str:
+        """A line of markdown a contestant: its rate and ratio, medians, and the ratio's range."""
+        first = next(iter(self.rates))
+        lines = [
+            f"| | {self.unit} a CPU second | time for each, {first} = 1 | in all rounds |",
+            "| --- | ---: | ---: | ---: |",
+        ]
         for name, rates in self.rates.items():
-            line = f"{name}: {statistics.median(rates):,.0f} {self.unit} a CPU second"
-            if name != ours:
-                each = sorted(self.ratios(name))
-                middle = statistics.median(each)
-                line += f"; {ours} is {middle:,.2f} times as fast ({each[0]:,.2f}..{each[-1]:,.2f})"
-            shown.append(line)
-        return shown
+            ratios = self.ratios(name)
+            rate, middle = figure(statistics.median(rates)), figure(statistics.median(ratios))
+            extent = "" if name == first else f"{figure(min(ratios))}..{figure(max(ratios))}"
+            lines.append(f"| {name} | {rate} | {middle} | {extent} |")
+        return "\n".join(lines)
 
 
-def race(unit: str, contestants: dict[str, Callable[[], int]], rounds: int = 5) -> Race:
+def figure(number: float) -> str:
+    """A number to three significant digits: 1,590, or 0.0123."""
+    return f"{float(f'{number:.3g}'):,.10g}"
+
+
+def race(unit: str, contestants: dict[str, Callable[[], int]], rounds: int = 9) -> Race:
     """Let the contestants do their portion in turns; each returns how many units it did.
 
     A round before the first is not counted: it compiles and fills caches.
