@@ -156,6 +156,7 @@ def shortcut_table(task: Task, counts: Mapping[str, int]) -> str:
     for name in names:
         cells = [" / ".join(f"{score:.3f}" for score in found[s][name]) for s in counts]
         body += f"| {name} | {' | '.join(cells)} |\n"
-    note = f"Accuracy of the known shortcuts, on up to {GUESS_ROWS:,} rows of each split"
+    most = min(GUESS_ROWS, max(counts.values()))
+    note = f"Accuracy of the known shortcuts, on up to {most:,} rows of each split"
     note += "; over all that is asked, and at the last variable of a row:" if several else ":"
     return f"{note}\n\n{head}{body}\n"

@@ -60,8 +60,9 @@ def describe(task: ChainTask) -> str:
         f"{''.join(parts)}\n\n| column | |\n| --- | --- |\n{columns}\n{splits}\n"
         f"Known shortcuts: `whole-chain` (all operators of the sentence, as they stand, applied to "
         f"the root's value; right for the last variable of a chain when the group is abelian), "
-        f"`own-clause` (the operator applied to state 0), `root` (the root's value), `k-hop` "
-        f"(right to depth {HOPS}, then state 0) and `majority` (state 0; all are equally common)."
+        f"`own-clause` (the operator applied to state 0; right for a root), `root` (the root's "
+        f"value), `k-hop` (right to depth {HOPS}, then state 0) and `majority` (state 0; all are "
+        f"equally common)."
     )
 
 

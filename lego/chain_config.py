@@ -97,7 +97,7 @@ class ChainConfig:
             return
         lengths = {len(row) for row in self._weights()}
         stages = f"as many weights for each part as there are stages, not {sorted(lengths)}"
-        require(len(lengths) == 1, "mixture", self.mixture, stages)
+        require(len(lengths) == 1 and lengths != {0}, "mixture", self.mixture, stages)
         staged = lengths == {1} or self.stage is not None
         require(staged, "stage", self.stage, "the examples of a stage, since weights are lists")
         for weight in (w for row in self._weights() for w in row):

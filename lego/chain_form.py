@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Literal
@@ -40,14 +39,14 @@ class Form:
     """One way to write chains.
 
     ``clause``: the tokens of a clause, of which ``left``, ``operator`` and ``argument`` vary.
-    ``question``: the tokens that ask for variable ``left`` in a prompt; ``identity`` is the word
-    of the identity. ``asks``: in the causal forms, what the sentence itself asks after its last
-    clause: one variable, or all of them in the order of the chain.
+    ``question``: the words that ask for variable ``left`` in a prompt, where the sentence itself
+    asks nothing; ``identity`` is the identity's word. ``asks``: what it does ask, in the causal
+    forms, after its last clause: one variable, or all of them in the order of the chain.
     """
 
     name: str
     clause: tuple[str, ...]
-    question: tuple[str, ...]
+    question: tuple[str, ...] = ()
     gap: str = " "
     tight: tuple[str, ...] = ()
     asks: Literal["", "one", "all"] = ""
@@ -86,13 +85,24 @@ class Form:
             return known.get(operator, f"is {operator} applied to")
         return operator
 
-    def vocabulary(self, names: int, actions: Sequence[Action]) -> Vocabulary:
-        """The words of this form, for so many variables and some groups."""
+    def _gap(self, at: int, word: str) -> str:
+        """What stands before a word, the at-th of a clause."""
+        return self.gap if at and word not in self.tight else ""
+
+    def asking(self, name: str, identity: str) -> str:
+        """What is put after a sentence to ask for a variable, for a language model to go on."""
+        words = {"left": name, "identity": self.spelled(identity, identity)}
+        return "".join(
+            ("" if word in self.tight else self.gap) + words.get(word, word)
+            for word in self.question
+        )
+
+    def vocabulary(self, names: int, action: Action) -> Vocabulary:
+        """The words of this form, for so many variables and a group."""
         fixed = [word for _, word in self.fixed]
-        operators = [self.spelled(word, a.operators[0]) for a in actions for word in a.operators]
-        states = [word for action in actions for word in action.states]
+        operators = [self.spelled(word, action.operators[0]) for word in action.operators]
         asking = ["?"] if self.asks else []
-        words = (*NAMES[:names], *fixed, *operators, *states, *asking)
+        words = (*NAMES[:names], *fixed, *operators, *action.states, *asking)
         return Vocabulary(tuple(dict.fromkeys(words)), self.gap, self.tight)
 
     def read(self, text: str, action: Action) -> list[Clause]:
@@ -107,19 +117,18 @@ class Form:
             "operator": f"(?P<operator>{'|'.join(map(re.escape, sorted(words, key=len)[::-1]))})",
             "argument": r"(?P<argument>[^\s=;*,?]+?)",
         }
-        pattern = ""
-        for at, word in enumerate(self.clause):
-            gap = self.gap if at and word not in self.tight else ""
-            pattern += gap + parts.get(word, re.escape(word))
+        words_of = (parts.get(word, re.escape(word)) for word in self.clause)
+        pattern = "".join(self._gap(at, self.clause[at]) + word for at, word in enumerate(words_of))
         clause = re.compile(pattern + f"(?:{self.gap}|$)")
         sentence = text
         if self.asks:
             self.answers(text)
             sentence = text.partition("? ")[0]
+        look = "".join(self._gap(at, word) + word for at, word in enumerate(self.clause))
         clauses, at = [], 0
         while at < len(sentence):
             found = clause.match(sentence, at)
-            require(found is not None, "text", text, f"clauses of the {self.name} form, as it")
+            require(found is not None, "text", sentence[at : at + 40], f"a clause as {look!r}")
             assert found is not None
             left, operator, argument = found["left"], found["operator"], found["argument"]
             stop = at + len(found[0].rstrip())
@@ -162,8 +171,8 @@ FORMS = {
             tight=(".", "?"),
         ),
         # a = not b , ? a = 1
-        Form("causal", _PAPER, ("?", "left", "="), asks="one"),
+        Form("causal", _PAPER, asks="one"),
         # b = val 0 , a = not b , ? b = 0 , a = 1 ,
-        Form("causal-all", _PAPER, ("?",), asks="all"),
+        Form("causal-all", _PAPER, asks="all"),
     )
 }

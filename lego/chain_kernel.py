@@ -201,6 +201,7 @@ def fill(
     n = len(low)
     pool, slot, parent = scratch(names, low, slots)
     content = np.empty(n if len(ranks) else 0, np.uint16)
+    depth, rank = np.empty(n, np.int64), np.empty(n, np.int64)
     for row in range(len(examples)):
         example = examples[row] // 2 if flags.pairs else examples[row]
         for attempt in range(MAX_ATTEMPTS):
@@ -225,7 +226,7 @@ def fill(
         else:
             return row
         if flags.branched:
-            settle(flags.asked, parent, values[row], order[row])
+            settle(flags.asked, parent, depth, rank, values[row], order[row])
         for c in range(flags.labelled):
             here = np.uint64(c)
             labels[row, FIRST + layout.width * np.uint64(order[row, here])] = values[row, here]
@@ -322,21 +323,22 @@ def rename(key, hashed, split, splits, apply, names, weights, ids, n):
 
 
 @njit(cache=True, nogil=True)
-def settle(asked, parent, values, order):
+def settle(asked, parent, depth, rank, values, order):
     """Put the variables of a row in chain order.
 
     That is: the asked before the others, then by depth, then by the place of the clause, all of
-    which the text determines.
+    which the text determines. depth, rank: (n,) int64, to work in.
     """
     n = len(order)
-    depth, rank = np.zeros(n, np.int64), np.empty(n, np.int64)
     for c in range(n):
-        if parent[c] != c:
-            depth[c] = depth[parent[c]] + 1
-        rank[c] = (np.int64(c >= asked) * n + depth[c]) * n + order[c]
-    chain = np.argsort(rank)
-    values[:] = values[chain]
-    order[:] = order[chain]
+        up = parent[c]
+        depth[c] = depth[up] + 1 if up != c else 0
+        key = (np.int64(c >= asked) * n + depth[c]) * n + order[c]
+        value, clause, at = values[c], order[c], c
+        while at and rank[at - 1] > key:  # insertion sort
+            rank[at], values[at], order[at] = rank[at - 1], values[at - 1], order[at - 1]
+            at -= 1
+        rank[at], values[at], order[at] = key, value, clause
 
 
 @njit(cache=True, nogil=True)

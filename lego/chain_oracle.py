@@ -15,7 +15,7 @@ import pyarrow as pa
 from lego.chain_graph import HOPS, SHORTCUTS
 from lego.chain_plan import Plan
 from lego.columns import padded
-from lego.task import IGNORED, NO_ANSWER, owners, weighted_sums
+from lego.task import IGNORED, NO_ANSWER
 
 if TYPE_CHECKING:
     from lego.chains import ChainTask
@@ -33,7 +33,7 @@ def faults(task: ChainTask, table: pa.Table, split: str) -> Iterator[tuple[int, 
     for row, tokens in enumerate(tokenized):
         ids[row, : len(tokens)] = tokens
     wrong = np.full(len(texts), "not a sentence of this config", object)
-    for plan in task.plans(split):
+    for plan in task.sampler.plans[split]:
         # A row of a mixture is right when it is right as an example of one of the parts.
         rows = np.flatnonzero(wrong != "")
         found = Reader(task, plan).read(ids[rows], texts[rows])
@@ -45,8 +45,7 @@ def faults(task: ChainTask, table: pa.Table, split: str) -> Iterator[tuple[int, 
                 told = f"{name}={_shown(held[at])}, but the text gives {_shown(expected[at])}"
                 wrong[rows[at]] = told
     yield from ((int(row), f"text={texts[row]!r}: {wrong[row]}") for row in np.flatnonzero(wrong))
-    sums = weighted_sums(_without_question(task, ids))
-    for at in np.flatnonzero(owners(sums, task.sharers) != task.number(split)):
+    for at in np.flatnonzero(task.sampler.owners(ids) != task.sampler.sharers.index(split)):
         yield int(at), f"text={texts[at]!r}: owned by another split than {split!r}"
 
 
@@ -68,16 +67,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return str([v for v in value.tolist() if v != NO_ANSWER])
     return repr(value)
-
-
-def _without_question(task: ChainTask, ids: np.ndarray) -> np.ndarray:
-    if not task.form.asks:
-        return ids
-    ids = ids.copy()
-    for row in ids:
-        asked = np.flatnonzero(row == task.vocabulary.ids["?"])
-        row[asked[0] if len(asked) else len(row) :] = 0
-    return ids
 
 
 class Reader:

@@ -13,7 +13,7 @@ import numpy as np
 from lego.chain_config import ChainConfig
 from lego.task import SPLITS
 
-# Evaluation splits, in each of which some shortcut that fits train fails.
+# Evaluation splits, each of which departs from train in one way.
 EVALUATIONS = (
     "test_distractor",  # half of the clauses are those of a second chain
     "test_longer",  # half as many variables again

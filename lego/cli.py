@@ -56,11 +56,10 @@ def push(args: argparse.Namespace) -> int:
 
 
 def presets(args: argparse.Namespace) -> int:
-    from lego.presets import preset_sections
+    from lego.presets import preset_page
 
     require(args.rows >= 1, "rows", args.rows, "1 or more")
-    for section in preset_sections(args.task, args.rows):
-        print(section)
+    print(preset_page(args.task, args.rows), end="")
     return 0
 
 
@@ -74,14 +73,16 @@ def train(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     from lego.evaluate import evaluate_to_file
 
-    evaluate_to_file(args.model, args.source, args.out, args.preset, args.rows, args.split)
+    fields = assignments(args.fields)
+    evaluate_to_file(args.model, args.source, args.out, args.preset, args.rows, args.split, fields)
     return 0
 
 
 def probe(args: argparse.Namespace) -> int:
     from lego.probes.run import probe_to_file
 
-    probe_to_file(args.model, args.source, args.out, args.preset, args.rows, args.split)
+    fields = assignments(args.fields)
+    probe_to_file(args.model, args.source, args.out, args.preset, args.rows, args.split, fields)
     return 0
 
 
@@ -112,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     def takes_fields(sub: Any, example: str) -> None:
         """``field=value`` may stand anywhere: argparse leaves it over, and ``main`` takes it."""
         sub.usage = sub.format_usage().removeprefix("usage: ").strip() + " [field=value ...]"
-        sub.description += f" Each field=value replaces a field of its settings, as in {example}."
+        sub.description += f" Each field=value replaces a field of the settings, as in {example}."
         sub.set_defaults(fields=[])
 
     sub = command(
@@ -185,6 +186,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--rows", type=int, default=1000, help="examples (%(default)s)")
         sub.add_argument("--split", default="test", help="%(default)s")
         sub.add_argument("--out", required=True, help="the JSON file to write")
+        takes_fields(sub, "form=english")
 
     sub = command(
         "report",

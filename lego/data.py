@@ -6,8 +6,9 @@ ranks, sees the same examples at the same step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -108,11 +109,12 @@ def _is_integers(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind.value_type if pa.types.is_list(kind) else kind)
 
 
-def open_source(name: str, preset: str | None, rows_seed: int = 0) -> Source:
-    """A corpus folder where there is one of that name, else a task."""
+def open_source(name: str, preset: str | None, fields: Mapping[str, Any]) -> Source:
+    """A corpus folder where there is one of that name, else a task with some fields of its own."""
     if Path(name).is_dir():
-        return Stored(name, preset, rows_seed)
-    return Sampled(load_task(name, preset, rows_seed))
+        require(not fields, "fields", dict(fields), "none for a corpus, which has its own")
+        return Stored(name, preset)
+    return Sampled(load_task(name, preset, **fields))
 
 
 def tensors(batch: Batch, task: Task) -> dict[str, torch.Tensor]:

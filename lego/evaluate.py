@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,16 +125,28 @@ def load_model(folder: str, task: Task) -> PreTrainedModel:
 
 
 def evaluate_to_file(
-    folder: str, source_name: str, out: str, preset: str | None, rows: int, split: str
+    folder: str,
+    source_name: str,
+    out: str,
+    preset: str | None,
+    rows: int,
+    split: str,
+    fields: Mapping[str, Any],
 ) -> None:
     """Score a model on a corpus or a task and write JSON: ``lego eval``."""
     require(rows >= 1, "rows", rows, "1 or more")
-    source = open_source(source_name, preset)
+    source = open_source(source_name, preset, fields)
     choose("split", split, source.splits)
     result = measure(
         load_model(folder, source.task), source, split, 0, rows, progress=True
     ).summary()
-    described = {"model": folder, "source": source_name, "preset": preset, "split": split}
+    described: dict[str, Any] = {
+        "model": folder,
+        "source": source_name,
+        "preset": preset,
+        "split": split,
+    }
+    described |= {"fields": dict(fields)} if fields else {}
     with whole_file(Path(out)) as temporary:
-        temporary.write_text(json.dumps(described | {"rows": rows} | result, indent=1) + "\n")
+        temporary.write_text(json.dumps(described | result, indent=1) + "\n")
     print(f"accuracy {result['accuracy']}, by position {result['accuracy_per_position']}")

@@ -43,6 +43,7 @@ class Settings:
     log_every: int = 25  # steps between lines on the training loss
     eval_every: int = 100  # steps between evaluations
     eval_rows: int = 1000  # examples of each split
+    eval_splits: tuple[str, ...] | None = None  # None: validation and test, as far as there are
     stop_accuracy: float | None = None  # stop when validation reaches it on each trained position
     checkpoint_every: int = 200
     keep_checkpoints: int = 2

@@ -31,7 +31,7 @@ from lego.corpus import sync, whole_file
 from lego.data import Sampled, Source, Stored, tensors
 from lego.evaluate import NOTHING, Score, load_model, measure, score
 from lego.settings import Settings, dump_settings, read_settings
-from lego.task import IGNORED, SettingError, load_task, require
+from lego.task import IGNORED, SettingError, choose, load_task, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,6 +50,8 @@ def run(config: str | Path, overrides: dict[str, Any]) -> Path:
         torch.set_num_threads(settings.threads)
     accelerator = Accelerator()
     source = open_training(settings)
+    for split in settings.eval_splits or ():
+        choose("eval_splits", split, source.splits)
     set_seed(settings.seed)
     model = open_model(settings, source)
     accelerator.print(
@@ -205,14 +207,15 @@ class Trainer:
         return sum(gather_object([part]), NOTHING)
 
     def _evaluate(self, bar: tqdm) -> None:
-        """Score all splits but train, each process its share; notes when the run is solved."""
+        """Score the evaluation splits, each process its share; notes when the run is solved."""
         rows, world = self.settings.eval_rows, self.accelerator.num_processes
         mine = [
             rows * rank // world for rank in (self.accelerator.process_index + k for k in (0, 1))
         ]
         model = self.accelerator.unwrap_model(self.model)
         shown = {}
-        for split in (split for split in self.source.splits if split != "train"):
+        given = self.settings.eval_splits or ("validation", "test")
+        for split in (split for split in given if split in self.source.splits):
             total = self._everywhere(measure(model, self.source, split, *mine))
             self._log(split, total)
             shown[split] = f"{total.right.sum() / max(total.asked.sum(), 1):.3f}"

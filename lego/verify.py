@@ -47,7 +47,8 @@ def verify(folder: str | Path, workers: int | None = None) -> Verdict:
             verdict.rows += len(sums)
             found.setdefault(place, []).append(sums)
             bar.update()
-    _check_sets(found, verdict)
+    order = dict.fromkeys((label, split) for label, split, _ in shards(manifest))
+    _check_sets({place: found[place] for place in order}, verdict)
     return verdict
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -291,3 +293,131 @@ def test_nothing_is_left_of_workers_whose_parent_was_killed(tmp_path):
             break
         assert time.monotonic() < deadline, "workers outlived their parent"
         time.sleep(0.1)
+
+
+KLEIN = """
+name: klein
+operators: [stay, low, high, both]
+states: ["00", "01", "10", "11"]
+action:
+  - ["00", "01", "10", "11"]
+  - ["01", "00", "11", "10"]
+  - ["10", "11", "00", "01"]
+  - ["11", "10", "01", "00"]
+"""
+
+
+def test_a_group_from_a_file_goes_into_the_corpus_which_needs_the_file_no_more(tmp_path):
+    table, out = tmp_path / "klein.yaml", tmp_path / "X"
+    table.write_text(KLEIN)
+    command = ["make", "chains", str(out), f"group={table}", "n=4", "--rows", "test=60,train=60"]
+    assert main([*command, "--workers", "1"]) == 0
+    table.unlink()
+    assert verify(out, workers=1).faults == []
+    card = (out / "README.md").read_text()
+    (line,) = [line for line in card.splitlines() if line.startswith("lego make")]
+    words = [str(tmp_path / "again") if word == "OUT" else word for word in shlex.split(line)]
+    assert main(words[1:]) == 0
+    assert files(tmp_path / "again") == files(out)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('"01", "00", "11", "10"', '"01", "01", "11", "10"'), "group='klein': allowed"),
+        (("both]", "low]"), "group='klein': allowed"),
+        (("name: klein", "name: klein\\ncolour: red"), "group='klein': allowed the keys"),
+        (("operators:", "operators: ["), "group=.*allowed a readable file"),
+        (("stay, low", "a, low"), "group='klein': allowed words that mean nothing else, as 'a'"),
+    ],
+)
+def test_a_group_that_breaks_a_law_is_refused_and_nothing_written(
+    tmp_path, capsys, change, message
+):
+    table = tmp_path / "klein.yaml"
+    table.write_text(KLEIN.replace(change[0], change[1].replace("\\n", "\n")))
+    assert make(tmp_path / "X", f"group={table}") == 2
+    printed = capsys.readouterr().err
+    assert re.match(f"lego: {message}", printed) and printed.count("\n") == 1
+    assert not (tmp_path / "X").exists()
+
+
+def test_a_pattern_stands_for_all_splits_that_it_fits(tmp_path):
+    out = tmp_path / "X"
+    assert make(out, "--rows", "train=30,test=20,test*=10") == 0
+    splits = datasets.load_dataset(str(out), "z2-n6")
+    rest = ("distractor", "longer", "unused", "flipped", "renamed", "ordered")
+    expected = {"train": 30, "test": 20} | {f"test_{kind}": 10 for kind in rest}
+    assert {name: rows.num_rows for name, rows in splits.items()} == expected
+    assert verify(out, workers=1).faults == []
+
+
+def test_a_unique_corpus_holds_a_whole_space_once(tmp_path, capsys):
+    out, fields = tmp_path / "X", ["n=2", "alphabet=6", "unique=true"]
+    command = ["make", "chains", str(out), *fields, "--workers", "1"]
+    space = 6 * 5 * 2 * 2 * 2
+    assert main([*command, "--rows", f"train={space}"]) == 2
+    most = int(re.search(r"allowed up to (\d+) ", capsys.readouterr().err)[1])
+    assert not out.exists() and 0.7 * space < most < space
+    assert main([*command, "--rows", f"train={most}"]) == 0
+    verdict = verify(out, workers=1)
+    assert verdict.faults == [] and set(verdict.duplicates.values()) == {0}
+    assert verdict.rows == most
+
+
+def test_a_mixture_loads_with_rows_of_their_own_length(tmp_path):
+    out = tmp_path / "X"
+    command = ["make", "chains", str(out), "--preset", "z2-mix", "--workers", "1"]
+    assert main([*command, "--rows", "train=200,test_flipped=40"]) == 0
+    rows = datasets.load_dataset(str(out), "z2-mix", split="train")
+    for row in rows:
+        n = len(row["values"])
+        assert len(row["input_ids"]) == len(row["labels"]) == 5 * n + 2
+        assert len(row["shortcut_root"]) == len(row["positions"]) == row["asked"] == n
+    assert len({len(row["values"]) for row in rows}) == 9
+    assert verify(out, workers=1).faults == []
+
+
+def test_a_corpus_of_another_version_is_refused_in_one_line(copy, capsys):
+    manifest = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(manifest.replace(lego.__version__, "0.0.9"))
+    before = files(copy)
+    assert main(["verify", str(copy)]) == 2
+    printed = capsys.readouterr().err
+    assert f"version='0.0.9': allowed {lego.__version__}" in printed and printed.count("\n") == 1
+    rows = "train=2500,validation=300,test=300"
+    assert make(copy, "--preset", "z2-n12", "--rows", rows, "--shard-rows", "1000") == 2
+    printed = capsys.readouterr().err
+    assert "version=" in printed and printed.count("\n") == 1
+    assert files(copy) == before
+
+
+def test_the_card_states_the_space_the_digests_and_the_shortcuts(small):
+    card = (small / "README.md").read_text()
+    assert "9,076,273,762,497,674,084,352,000,000 different sentences" in card
+    assert "7,638,478,848,000 different sentences" in card  # 26!/20! 6! 2 2**5
+    for split in ("train", "validation", "test"):
+        assert re.search(rf"\| {split} \| [\d,]+ \| [\d.]+ \| `[0-9a-f]{{16}}` \|", card)
+    assert re.search(r"\| whole-chain \| \d\.\d{3} / 1\.000 \|", card)
+    for said in ("license: mit", "arXiv 2206.04301", "| seed | 0 |", '"n_tr"', "`asked`"):
+        assert said in card or said.strip('"') in card
+
+
+MEMORY = """
+import resource, sys
+from lego.cli import main
+main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
+    def peak(rows):
+        command = ["make", "chains", str(tmp_path / str(rows)), "--preset", "z2-n12"]
+        command += ["--workers", "1", "--shard-rows", "50000", "--rows", f"train={rows}"]
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, *command], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout.split()[-1])  # MB
+
+    assert peak(400_000) - peak(50_000) < 50  # the columns of 350,000 rows take 400 MB

@@ -19,6 +19,7 @@ LAYERS = [
     ["lego.chain_form"],
     ["lego.chain_config"],
     ["lego.chain_plan", "lego.chain_kernel", "lego.chain_graph"],
+    ["lego.chain_sampler"],
     ["lego.chains", "lego.chain_oracle", "lego.chain_card"],
     ["lego.engine"],
     ["lego.corpus", "lego.card"],

@@ -125,6 +125,7 @@ matrices = st.integers(0, 6).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(matrices, st.data())
 def test_columns_and_matrices_turn_into_one_another(rows, data):
     matrix = np.array(rows, np.int16).reshape(len(rows), -1)

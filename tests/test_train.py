@@ -310,3 +310,26 @@ def test_a_model_of_another_vocabulary_is_refused(finished, tmp_path, capsys):
     assert "vocab_size=" in capsys.readouterr().err
     assert main(["eval", str(tmp_path), "chains", "--preset", "z2-n6", "--out", out]) == 2
     assert not Path(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "form", "model"),
+    [("z2-mix", "english", "bert-nano"), ("z2-trees", "causal", "gpt-nano")],
+)
+def test_mixtures_trees_and_causal_forms_train_and_are_measured(config, preset, form, model):
+    splits = ["validation", "test_longer"]
+    more = {"preset": preset, "fields": {"form": form}, "model": model, "steps": 2}
+    folder = run(config, more | {"eval_splits": splits})
+    assert {line["split"] for line in metrics(folder)} == {*splits} | (
+        {"train"} if TINY["log_every"] <= 2 else set()
+    )
+    out = str(folder / "eval.json")
+    source = ["chains", "--preset", preset, "--rows", "20", "--out", out, f"form={form}"]
+    assert main(["eval", str(folder / "model"), *source, "--split", "test_distractor"]) == 0
+    assert json.loads(Path(out).read_text())["fields"] == {"form": form}
+
+
+def test_an_unknown_split_to_evaluate_on_is_refused_and_nothing_written(config, tmp_path):
+    with pytest.raises(SettingError, match="eval_splits='dev': allowed train, validation"):
+        run(config, {"eval_splits": ["dev"]})
+    assert not (tmp_path / "run").exists()

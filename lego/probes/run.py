@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +60,21 @@ def probe(model: PreTrainedModel, source: Source, split: str, rows: int) -> dict
 
 
 def probe_to_file(
-    folder: str, source_name: str, out: str, preset: str | None, rows: int, split: str
+    folder: str,
+    source_name: str,
+    out: str,
+    preset: str | None,
+    rows: int,
+    split: str,
+    fields: Mapping[str, Any],
 ) -> None:
     """Probe a model on a corpus or a task and write JSON."""
     require(rows >= 1, "rows", rows, "1 or more")
-    source = open_source(source_name, preset)
+    source = open_source(source_name, preset, fields)
     choose("split", split, source.splits)
     result = probe(load_model(folder, source.task), source, split, rows)
-    described = {"model": folder, "source": source_name, "preset": preset}
+    described: dict[str, Any] = {"model": folder, "source": source_name, "preset": preset}
+    described |= {"fields": dict(fields)} if fields else {}
     with whole_file(Path(out)) as temporary:
         temporary.write_text(json.dumps(described | result) + "\n")
     for head in result["heads"]:

@@ -17,12 +17,15 @@ Config = TypeVar("Config", bound=PreTrainedConfig)
 # What transformers itself hands to a config that it builds or reads, besides the config's fields.
 _FROM_TRANSFORMERS = {
     "attn_implementation",
+    "bos_token_id",  # this, eos_token_id and use_cache are what its Trainer writes into a config
+    "eos_token_id",
     "experts_implementation",
     "model_type",
     "name_or_path",
     "num_labels",
     "output_attentions",
     "torch_dtype",
+    "use_cache",
     *PreTrainedConfig().to_dict(),
 }
 
