@@ -40,6 +40,14 @@ if TYPE_CHECKING:
 
 SHARD_ROWS = 100_000
 GROUP_ROWS = 10_000  # rows sampled and written at once: a few MB, which stay in the cache
+# For speed: zstd makes files half the size and takes half as much time again; statistics and
+# dictionaries of lists of small integers help no reader.
+PARQUET = {
+    "compression": "lz4",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_batch_size": 16_384,
+}
 MANIFEST, JOURNAL, CARD = "manifest.json", ".journal.jsonl", "README.md"
 
 
@@ -80,34 +88,6 @@ def tables(task: Task, split: str, start: int, stop: int) -> Iterator[pa.Table]:
         yield task.table(batch).select(schema.names).cast(schema)
 
 
-def parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """How shards are written, for ``pyarrow.parquet.ParquetWriter``.
-
-    Statistics and dictionaries of lists of small integers help no reader, and cost half of the
-    time; strings are twice as fast with lz4, for a third more bytes of theirs.
-    """
-    leaves = dict(leaf for field in schema for leaf in _leaves(field.name, field.type))
-    codecs = {path: "lz4" if pa.types.is_string(kind) else "zstd" for path, kind in leaves.items()}
-    return {
-        "compression": codecs,
-        "compression_level": {path: 1 for path, codec in codecs.items() if codec == "zstd"},
-        "use_dictionary": False,
-        "write_statistics": False,
-        "write_batch_size": 16_384,
-    }
-
-
-def _leaves(path: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
-    """The columns that parquet makes of one, by their paths in the file."""
-    if pa.types.is_list(kind):
-        yield from _leaves(f"{path}.list.element", kind.value_type)
-    elif pa.types.is_struct(kind):
-        for field in kind:
-            yield from _leaves(f"{path}.{field.name}", field.type)
-    else:
-        yield path, kind
-
-
 def write_shard(
     name: str, fields: dict[str, Any], seed: int, split: str, start: int, stop: int,
     folder: str, file: str,
@@ -118,7 +98,7 @@ def write_shard(
     path, schema = Path(folder, file), without_nulls(task.features.arrow_schema)
     with (
         whole_file(path) as temporary,
-        pq.ParquetWriter(temporary, schema, **parquet_options(schema)) as writer,
+        pq.ParquetWriter(temporary, schema, **PARQUET) as writer,
     ):
         size = 0
         for table in tables(task, split, start, stop):

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 import lego
 from benchmarks.speed import Race, race
-from lego.corpus import parquet_options, tables, write_shard
+from lego.corpus import PARQUET, tables, write_shard
 
 ROWS = 50_000
 
@@ -20,7 +20,6 @@ def measure() -> Race:
     task = lego.load_task("chains", preset="z2-n12")
     fields = dataclasses.asdict(task.config)
     made = list(tables(task, "train", 0, ROWS))
-    options = parquet_options(made[0].schema)
 
     def publish() -> int:
         with TemporaryDirectory() as folder:
@@ -30,7 +29,7 @@ def measure() -> Race:
     def write() -> int:
         with (
             TemporaryDirectory() as folder,
-            pq.ParquetWriter(Path(folder, "all.parquet"), made[0].schema, **options) as writer,
+            pq.ParquetWriter(Path(folder, "all.parquet"), made[0].schema, **PARQUET) as writer,
         ):
             for table in made:
                 writer.write_table(table)
