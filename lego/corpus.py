@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 SHARD_ROWS = 100_000
 GROUP_ROWS = 10_000  # rows sampled and written at once: a few MB, which stay in the cache
-# For speed: zstd makes files half the size and takes half as much time again; statistics and
-# dictionaries of lists of small integers help no reader.
+# For speed: zstd makes files half the size and takes twice as long; statistics and dictionaries of
+# lists of small integers help no reader.
 PARQUET = {
     "compression": "lz4",
     "use_dictionary": False,

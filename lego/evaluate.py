@@ -145,6 +145,7 @@ def evaluate_to_file(
         "source": source_name,
         "preset": preset,
         "split": split,
+        "rows": rows,
     }
     described |= {"fields": dict(fields)} if fields else {}
     with whole_file(Path(out)) as temporary:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lego.presets import preset_page
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 # A block of code, and what it prints, if that stands right below it. Of the blocks in bash, those
@@ -63,3 +65,9 @@ def test_the_blocks_of_a_page_print_what_stands_below_them(name, tmp_path):
     for out, shown in zip(done.stdout.split(END)[:-1], expected, strict=True):
         if shown is not None:
             assert out == shown
+
+
+def test_the_page_of_presets_is_what_its_command_prints():
+    page = (ROOT / "docs" / "presets.md").read_text()
+    rows = int(re.search(r"`lego presets chains --rows (\d+)`", page)[1])
+    assert preset_page("chains", rows) == page
