@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := runs/demo
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench clean
 .DELETE_ON_ERROR:
 
 # One stamp for each set of extras, renewed when what is installed would change.
-$(VENV)/zig $(VENV)/test: $(VENV)/%: setup.cfg pyproject.toml constraints.txt
+$(VENV)/zig $(VENV)/test $(VENV)/bench: $(VENV)/%: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@
@@ -41,6 +41,11 @@ lint: $(VENV)/test
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Ours and its peers, side by side.
+bench: $(VENV)/bench
+	for name in chains publishing streaming; do \
+		OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks run speed-$$name || exit 1; done
 
 clean:
 	rm -rf $(OUT) report.html

@@ -40,11 +40,13 @@ def describe(task: ChainTask) -> str:
     config, action = task.config, task.action
     law = "abelian" if action.abelian else "not abelian"
     law += ", simple" if action.simple else ""
-    shown = ", ".join(f"`{word}`" for word in config.drawn[:8])
-    shown += ", ..." if len(config.drawn) > 8 else ""
     clause = " ".join(task.form.clause) if task.form.gap else "".join(task.form.clause)
     parts = [f"Config `{config_name(type(task), config)}`: the group {action.name} ({law}) of "]
-    parts += [f"order {action.order} acting on {len(action.states)} states; operators {shown}. "]
+    states = _some(action.states)
+    parts += [
+        f"order {action.order} acting on {len(action.states)} states, {states}, which labels "
+    ]
+    parts += [f"and values number from 0; operators {_some(config.drawn)}. "]
     parts += [_mixture(task) if config.mixture else _shape(task)]
     parts += [f"A clause is written `{clause}`, where a root's operator is the identity and its "]
     parts += ["argument a state. Names are drawn without replacement from "]
@@ -64,6 +66,10 @@ def describe(task: ChainTask) -> str:
         f"value), `k-hop` (right to depth {HOPS}, then state 0) and `majority` (state 0; all are "
         f"equally common)."
     )
+
+
+def _some(words: tuple[str, ...]) -> str:
+    return ", ".join(f"`{word}`" for word in words[:8]) + (", ..." if len(words) > 8 else "")
 
 
 def _shape(task: ChainTask) -> str:

@@ -93,7 +93,7 @@ class Reader:
     def read(self, ids: np.ndarray, texts: np.ndarray) -> Columns:
         """All columns but text, and ``readable``: whether a row is a sentence of the plan."""
         config, width, words = self.config, self.form.width, self.task.vocabulary.ids
-        total, sharp = config.total, self.form.offset
+        total, offset_of = config.total, self.form.offset
         stop = 1 + width * total
         asking = {"": 0, "one": 4, "all": 1 + 4 * self.labelled}[self.form.asks]
         wide = np.zeros((len(ids), max(ids.shape[1], stop + asking + 1)), np.int16)
@@ -105,8 +105,8 @@ class Reader:
         clauses = ids[:, 1:stop].reshape(len(ids), total, width)
         for offset, word in self.form.fixed:
             readable &= (clauses[:, :, offset] == words[word]).all(axis=1)
-        left, argument = clauses[:, :, sharp("left")], clauses[:, :, sharp("argument")]
-        operator = self.operator[clauses[:, :, sharp("operator")]]
+        left, argument = clauses[:, :, offset_of("left")], clauses[:, :, offset_of("argument")]
+        operator = self.operator[clauses[:, :, offset_of("operator")]]
         state = self.state[argument]
         defines = argument[:, :, None] == left[:, None, :]  # (rows, clause, clause)
         constant = ~defines.any(axis=2)
@@ -122,7 +122,7 @@ class Reader:
         def take(array: np.ndarray) -> np.ndarray:
             return np.take_along_axis(array, order, axis=1)
 
-        positions = 1 + width * order + sharp("left")
+        positions = 1 + width * order + offset_of("left")
         found: Columns = {
             "readable": readable,
             "values": take(chain["value"]),
@@ -181,9 +181,10 @@ class Reader:
         right &= asked.sum(axis=1) == config.n
         places = np.arange(total)
         order = np.lexsort((np.broadcast_to(places, depth.shape), depth, ~asked), axis=1)
-        written = {"forward": order == places, "reversed": order == total - 1 - places}
-        if config.shape == "chain" and total == config.n and config.order in written:
-            right &= written[config.order].all(axis=1)
+        if config.order == "forward":  # what an argument names stands before it
+            right &= (parent < places).all(axis=1)
+        if config.order == "reversed":
+            right &= ((parent < 0) | (parent > places)).all(axis=1)
         if config.order == "root-first":
             right &= (depth[:, 0] == 0) & asked[:, 0]
         return order, right

@@ -10,6 +10,7 @@ from itertools import pairwise, permutations
 
 import chain_reader
 import numpy as np
+import pyarrow as pa
 import pytest
 from chain_cases import CASES
 from chain_strategies import configs
@@ -137,6 +138,28 @@ def test_every_row_of_any_config_is_what_its_text_says(config, seed, start, data
         expect(task, split, row)
     table = task.table(batch).select(list(task.features)).cast(task.features.arrow_schema)
     assert list(task.check(table, split)) == []
+
+
+def damaged(value):
+    """A cell that is as it was but for one thing."""
+    if isinstance(value, str):
+        return value[:-1] + ("0" if value[-1] != "0" else "1")
+    if isinstance(value, int):
+        return value + 1
+    return [*value[:-1], value[-1] + 1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(configs(), st.integers(0, 5), st.data())
+def test_any_wrong_cell_of_any_config_is_found_in_its_row(config, at, data):
+    task = ChainTask(config, 4)
+    split = data.draw(st.sampled_from(task.splits))
+    column = data.draw(st.sampled_from([name for name in task.features if name != "text"]))
+    rows, _ = rows_of(task, split, 0, 6)
+    rows[at][column] = damaged(rows[at][column])
+    table = pa.Table.from_pylist(rows, task.features.arrow_schema)
+    found = list(task.check(table, split))
+    assert [row for row, _ in found] == [at] and f"{column}=" in found[0][1]
 
 
 @settings(max_examples=25, deadline=None)
