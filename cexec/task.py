@@ -87,7 +87,7 @@ class CexecTask:
         _, self.max_length = trace.lengths(config.variables, config.statements)
 
     def sample(self, split: str, start: int, stop: int) -> Batch:
-        number = split_index(self, split, start, stop)
+        number = split_index(self.splits, split, start, stop)
         config, rows = self.config, stop - start
         batch = {
             "input_ids": np.zeros((rows, self.max_length), np.int16),

@@ -15,10 +15,10 @@ from lego.task import (
     SPLITS,
     Batch,
     SettingError,
-    choose,
     hash_weights,
     owners,
     require,
+    split_index,
     weighted_sums,
 )
 from lego.text import CLS, SEP
@@ -120,8 +120,7 @@ class Sampler:
 
     def sample(self, split: str, start: int, stop: int) -> Batch:
         """See ``ChainTask.sample``."""
-        choose("split", split, tuple(self.plans))
-        require(0 <= start <= stop, "start, stop", (start, stop), "0 <= start <= stop")
+        split_index(tuple(self.plans), split, start, stop)
         if split not in self._parts:
             self._parts[split] = [self._part(plan) for plan in self.plans[split]]
         parts, examples = self._parts[split], np.arange(start, stop)

@@ -218,11 +218,11 @@ def load_task(name: str, preset: str | None = None, seed: int = 0, **fields: Any
     return kind(make_config(kind, preset, **fields), seed)
 
 
-def split_index(task: Task, split: str, start: int, stop: int) -> int:
-    """The number of a split, after a check of what ``sample`` was asked for."""
-    choose("split", split, task.splits)
+def split_index(splits: tuple[str, ...], split: str, start: int, stop: int) -> int:
+    """The number of a split among those of a task, after a check of what ``sample`` was asked."""
+    choose("split", split, splits)
     require(0 <= start <= stop, "start, stop", (start, stop), "0 <= start <= stop")
-    return task.splits.index(split)
+    return splits.index(split)
 
 
 # Split membership. The hash is multilinear: one odd random weight a token position, summed modulo
