@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lego.task import NO_ANSWER
+from lego.task import NO_ANSWER, decode, own_fields, task_class
 
 if TYPE_CHECKING:
     from lego.task import Task
@@ -94,8 +94,6 @@ arXiv 2206.04301 (2022).
 
 def _command(manifest: dict[str, Any]) -> str:
     """One ``lego make`` that makes the shards anew, byte for byte."""
-    from lego.task import decode, own_fields, task_class
-
     kind = task_class(manifest["task"])
     words = ["lego", "make", manifest["task"], "OUT"]
     for label, entry in manifest["configs"].items():
@@ -109,9 +107,7 @@ def _command(manifest: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _config_section(
-    task: Task, label: str, entry: dict[str, Any], sizes: dict[str, int]
-) -> str:  # fmt: skip
+def _config_section(task: Task, label: str, entry: dict[str, Any], sizes: dict[str, int]) -> str:
     counts = {split: part["rows"] for split, part in entry["splits"].items()}
     lines = [f"## {label}\n\n{task.describe()}\n\n"]
     lines += ["| split | rows | MB | SHA-256 of its shards |\n| --- | ---: | ---: | --- |\n"]

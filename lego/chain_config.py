@@ -32,9 +32,8 @@ class ChainConfig:
     n_tr: int | None = None  # how many of them have a label in train, 1..n; None is all
     shape: str = "chain"  # or tree: each variable from any earlier one, uniformly
     roots: int = 1  # of a tree: above 1, a forest
-    distractors: tuple[
-        int, ...
-    ] = ()  # variables of further chains (trees), each below n; not asked
+    # Variables of further chains (or trees) that nobody asks about, each below n.
+    distractors: tuple[int, ...] = ()
     unused: int = 0  # clauses whose variable is neither asked nor used by another
     order: str = "random"  # of the clauses: random, forward, reversed, root-first
     operators: tuple[str, ...] | None = None  # those that occur; None is all of the group
@@ -154,9 +153,9 @@ class ChainConfig:
         return tuple(word for word in self.action.operators if word in chosen)
 
 
-def _flipflop(*reflections: str) -> dict[str, Any]:
-    """D3 with the identity and some reflections, each of which undoes itself."""
-    return {"operators": ("val", *reflections)}
+def _flipflop(reflection: str) -> dict[str, Any]:
+    """D3 with the identity and a reflection, which undoes itself."""
+    return {"operators": ("val", reflection)}
 
 
 PRESETS: Mapping[str, ChainConfig] = {

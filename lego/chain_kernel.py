@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from lego import chain_form
 from lego.counter import below, stream, word
 from lego.task import MAX_ATTEMPTS, owner
 
-FIRST = np.uint64(1)  # the first clause follows [CLS]
+FIRST = np.uint64(chain_form.FIRST)
 ASIDE = 2**62  # the attempt whose words choose what is not part of a sentence
 FLIPPED, RENAMED = 1, 2  # the values of Plan.pairs, other than 0
 PARTNERS = 512  # renamings tried before another sentence is drawn

@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from lego.chain_config import ChainConfig
+from lego.chain_kernel import FLIPPED, RENAMED
 from lego.task import SPLITS
 
 # Evaluation splits, each of which departs from train in one way.
@@ -24,7 +25,7 @@ EVALUATIONS = (
 )
 CHAIN_SPLITS = SPLITS + EVALUATIONS  # the places in it decide who owns a sentence
 FEWEST_PAIRS = 32  # flipped pairs that a space must be expected to have
-PAIRS = {"test_flipped": 1, "test_renamed": 2}  # as the kernel numbers them
+PAIRS = {"test_flipped": FLIPPED, "test_renamed": RENAMED}
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,9 @@ def space(config: ChainConfig) -> tuple[int, bool]:
     for part in config.parts:
         by_length.setdefault(part.total, []).append(part)
     for parts in by_length.values():
-        alike = {replace(part, operators=None, n_tr=None) == replace(
-            parts[0], operators=None, n_tr=None) for part in parts} == {True}  # fmt: skip
-        if not alike:
-            total, exact = total + sum(map(_sentences, parts)), len(parts) == 1
+        bases = [replace(part, operators=None, n_tr=None) for part in parts]
+        if any(base != bases[0] for base in bases):
+            total, exact = total + sum(map(_sentences, parts)), False
             continue
         sets = {frozenset(part.drawn) for part in parts}
         for size in range(1, len(sets) + 1):  # inclusion and exclusion

@@ -318,11 +318,9 @@ def test_a_model_of_another_vocabulary_is_refused(finished, tmp_path, capsys):
 )
 def test_mixtures_trees_and_causal_forms_train_and_are_measured(config, preset, form, model):
     splits = ["validation", "test_longer"]
-    more = {"preset": preset, "fields": {"form": form}, "model": model, "steps": 2}
+    more = {"preset": preset, "fields": {"form": form}, "model": model, "steps": 2, "log_every": 1}
     folder = run(config, more | {"eval_splits": splits})
-    assert {line["split"] for line in metrics(folder)} == {*splits} | (
-        {"train"} if TINY["log_every"] <= 2 else set()
-    )
+    assert {line["split"] for line in metrics(folder)} == {"train", *splits}
     out = str(folder / "eval.json")
     source = ["chains", "--preset", preset, "--rows", "20", "--out", out, f"form={form}"]
     assert main(["eval", str(folder / "model"), *source, "--split", "test_distractor"]) == 0
@@ -330,6 +328,8 @@ def test_mixtures_trees_and_causal_forms_train_and_are_measured(config, preset, 
 
 
 def test_an_unknown_split_to_evaluate_on_is_refused_and_nothing_written(config, tmp_path):
+    with pytest.raises(SettingError, match="eval_splits=.* with validation, for stop_accuracy"):
+        run(config, {"eval_splits": ["test"], "stop_accuracy": 0.9})
     with pytest.raises(SettingError, match="eval_splits='dev': allowed train, validation"):
         run(config, {"eval_splits": ["dev"]})
     assert not (tmp_path / "run").exists()
