@@ -52,9 +52,8 @@ class Settings:
         require(bool(self.run), "run", self.run, "the name of a folder")
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 .. 2**63 - 1")
         choose("schedule", self.schedule, SCHEDULES)
-        watched = self.stop_accuracy is None or "validation" in (
-            self.eval_splits or ("validation",)
-        )
+        watched = self.eval_splits is None or "validation" in self.eval_splits
+        watched |= self.stop_accuracy is None
         require(watched, "eval_splits", self.eval_splits, "with validation, for stop_accuracy")
         counts = ("steps", "batch", "log_every", "eval_every", "eval_rows", "checkpoint_every")
         for name in (*counts, "keep_checkpoints"):

@@ -328,7 +328,7 @@ def test_mixtures_trees_and_causal_forms_train_and_are_measured(config, preset, 
 
 
 def test_an_unknown_split_to_evaluate_on_is_refused_and_nothing_written(config, tmp_path):
-    with pytest.raises(SettingError, match="eval_splits=.* with validation, for stop_accuracy"):
+    with pytest.raises(SettingError, match=r"eval_splits=.* with validation, for stop_accuracy"):
         run(config, {"eval_splits": ["test"], "stop_accuracy": 0.9})
     with pytest.raises(SettingError, match="eval_splits='dev': allowed train, validation"):
         run(config, {"eval_splits": ["dev"]})
