@@ -1,101 +1,487 @@
-"""Random straight-line programs, free of undefined behaviour by construction.
+"""Random programs: declarations, statements in blocks, and functions.
 
-First every variable is declared with a constant; then follow assignments of a constant, a copy, a
-negation, or ``(y op z) % modulus`` with op one of + - *. Values stay within +-(modulus - 1), so
-nothing can overflow. Every variable is read by some statement, as compilers' warnings demand.
+Programs have no undefined behaviour (see ``expression``), end (every loop has a counter that the
+rest leaves alone), read every variable and call every function, as compilers' warnings demand, and
+hold at most one call in a statement, so that the order of evaluation cannot matter. The paper does
+not publish its generator of C programs: this is our reconstruction.
 """
 
 import numpy as np
 from numba import njit
 
 from cexec import bytecode as op
-from lego.counter import below, word
+from cexec.expression import (
+    ALL,
+    ARRAYS,
+    AT,
+    CONDITION,
+    COPIES,
+    DEPTH,
+    DISTRACTED,
+    DISTRACTORS,
+    EXPRESSION,
+    FORS,
+    FUNCTIONS,
+    IFS,
+    INSIDE,
+    JUMPS,
+    KIND,
+    LAST,
+    LENGTH,
+    LIMITS,
+    MODULUS,
+    NESTING,
+    OBJECTS,
+    OPERATORS,
+    OTHER_VARIABLES,
+    OTHERS,
+    POINTERS,
+    READ,
+    RECURSION,
+    ROOT,
+    SCOPE,
+    SCOPED,
+    SEEN,
+    SPENT,
+    STATE,
+    STATEMENTS,
+    TOP,
+    TRIPS,
+    UNREAD,
+    VARIABLES,
+    WHILES,
+    WRITES,
+    draw,
+    emit,
+    literal,
+    load,
+    pick,
+    reduce,
+    write_expression,
+    write_index,
+    write_leaf,
+    write_operator,
+)
 
-COPY, NEGATION, FIXED = 1, 2, 3  # all other kinds of 0..7 are arithmetic
-
-
-@njit(inline="always")
-def _draw(key, k, bound):
-    return np.int64(below(word(key, k), bound))
+# Rows of ``room`` for open blocks: their kind, statements left, place, scope and repetitions.
+BLOCK, LEFT, PLACE, SCOPED_BEFORE, WEIGHT, CALLED = 9, 10, 11, 12, 13, 14
+ROOM = (15, 64)
+ASSIGNMENT, JUMP, THEN, ELSE, FOR, WHILE = range(6)  # statements; from THEN on, blocks
+MOST_OBJECTS = 26  # as many as there are names
 
 
 @njit(cache=True, nogil=True)
-def write_program(key, variables, statements, modulus, code, read):
-    """Fill ``code``, (pairs, 2) int16, with the program of a stream's key.
+def _declare(objects, room, kind, cells, limit):
+    """A new object, still unread; ``limit``: the highest value of a counter, else -1."""
+    state = room[STATE]
+    v = state[OBJECTS]
+    objects[v, 0], objects[v, 1] = kind, cells
+    room[LIMITS, v], room[READ, v] = limit, 0
+    state[OBJECTS] = v + 1
+    return v
 
-    ``read``: (variables,) bool, scratch. Statement s draws eight words after the declarations'.
-    """
-    code[:] = 0
-    read[:] = False
-    unread = variables
-    at = 0
-    for v in range(variables):
-        code[at, 0], code[at, 1] = op.CONSTANT, _draw(key, v, modulus)
-        code[at + 1, 0], code[at + 1, 1] = op.DECLARE, v
-        at += 2
-    last = -1  # the variable written before: a likely operand, which makes dependencies deep
-    for s in range(statements):
-        base = variables + 8 * s
-        kind = _draw(key, base, 8)
-        target = _draw(key, base + 1, variables)
-        first = _draw(key, base + 2, variables)
-        if last >= 0 and _draw(key, base + 3, 2) == 0:
-            first = last
-        if statements - s <= unread:  # from here on, each statement must read a new variable
-            while read[first]:
-                first = (first + 1) % variables
-            kind = kind if kind != FIXED else 0
-        if kind == COPY and first == target:
-            kind = NEGATION  # x = x; says nothing, and clang warns
-        if kind == FIXED:
-            code[at, 0], code[at, 1] = op.CONSTANT, _draw(key, base + 4, modulus)
-            at += 1
+
+@njit(cache=True, nogil=True)
+def _scalar(objects, room, limit):
+    """A new scalar in scope; a counter, which the loop reads, counts as read."""
+    v = _declare(objects, room, op.SCALAR, 1, limit)
+    state = room[STATE]
+    # Distractors' variables come after the others in scope, which ``pick`` relies on.
+    for k in range(state[SCOPED] + state[OTHERS], state[SCOPED], -1):
+        room[SCOPE, k] = room[SCOPE, k - 1]
+    room[SCOPE, state[SCOPED]] = v
+    state[SCOPED] += 1
+    if limit >= 0:
+        room[READ, v] = 1
+    else:
+        state[UNREAD] += 1
+    return v
+
+
+@njit(cache=True, nogil=True)
+def _leave(room, before):
+    """Close a scope: what was declared since is gone."""
+    state = room[STATE]
+    gone = state[SCOPED] - before
+    for k in range(before, before + state[OTHERS]):
+        room[SCOPE, k] = room[SCOPE, k + gone]
+    state[SCOPED] = before
+    state[LAST] = -1
+
+
+@njit(cache=True, nogil=True)
+def _value(key, knobs, code, room, depth):
+    """Push an expression, reduced to what a variable holds."""
+    write_expression(key, knobs, code, room, EXPRESSION, depth | ROOT if depth else 0)
+    reduce(knobs, code, room)
+
+
+@njit(cache=True, nogil=True)
+def _write_function(key, knobs, code, objects, room, number, recursive):
+    """``f(a, b)`` with a local variable, or ``f(n, a)`` that calls itself n times."""
+    state = room[STATE]
+    begin = state[AT]
+    emit(code, state, op.FUNCTION, number)
+    first = _scalar(objects, room, knobs[TRIPS] if recursive else -1)
+    second = _scalar(objects, room, -1)
+    emit(code, state, op.PARAMETER, first)
+    emit(code, state, op.PARAMETER, second)
+    emit(code, state, op.OPEN, 0)
+    if recursive:
+        emit(code, state, op.LOAD, first)
+        emit(code, state, op.GUARD, 0)
+        emit(code, state, op.EQUAL, 0)
+        condition = state[AT]
+        emit(code, state, op.IF, 0)
+        load(code, room, second, knobs)
+        state[TOP] -= 1
+        emit(code, state, op.RETURN, 0)
+        code[condition, 1] = state[AT]
+        emit(code, state, op.END, 0)
+        emit(code, state, op.LOAD, first)
+        emit(code, state, op.GUARD, 1)
+        emit(code, state, op.SUBTRACT, 0)
+        emit(code, state, op.ARGUMENT, 0)
+        _value(key, knobs, code, room, 1)
+        emit(code, state, op.ARGUMENT, 0)
+        emit(code, state, op.CALL, begin)
+    else:
+        _value(key, knobs, code, room, max(knobs[DEPTH], 1))
+        local = _scalar(objects, room, -1)
+        emit(code, state, op.DECLARE, local)
+        load(code, room, local, knobs)
+        for v in (first, second):
+            if not room[READ, v]:
+                load(code, room, v, knobs)
+                write_operator(knobs, code, room, op.ADD)
+        write_leaf(key, knobs, code, room, True, True)
+        write_operator(knobs, code, room, op.ADD)
+        reduce(knobs, code, room)
+    emit(code, state, op.RETURN, 0)
+    emit(code, state, op.CLOSE, 0)
+    _leave(room, 0)
+    room[CALLED, number] = 0
+    return begin
+
+
+@njit(cache=True, nogil=True)
+def _write_call(key, knobs, code, room, number):
+    """Push what a function returns: ``f(a, 3)``, perhaps with ``+ b`` on end."""
+    state = room[STATE]
+    begin = room[PLACE, 32 + number]
+    room[CALLED, number] = 1
+    if room[LIMITS, code[begin + 1, 1]] >= 0:
+        emit(code, state, op.GUARD, 1 + draw(key, state, knobs[TRIPS]))
+    else:
+        write_leaf(key, knobs, code, room, True, False)
+        state[TOP] -= 1
+    emit(code, state, op.ARGUMENT, 0)
+    write_leaf(key, knobs, code, room, True, False)
+    state[TOP] -= 1
+    emit(code, state, op.ARGUMENT, 0)
+    emit(code, state, op.CALL, begin)
+
+
+@njit(cache=True, nogil=True)
+def _write_assignment(key, knobs, code, objects, room, must_read):
+    """One statement that writes: a constant, a copy, a negation or an expression to some object."""
+    state = room[STATE]
+    kind = draw(key, state, 8)
+    aim = draw(key, state, 5) if not state[DISTRACTED] else 4
+    first = room[LIMITS, 63]
+    action, target = op.ASSIGN, np.int64(-1)
+    aggregates = knobs[ARRAYS] + 2 * knobs[POINTERS]
+    if aggregates > 0 and aim < 2:
+        which = draw(key, state, aggregates)
+        if which < knobs[ARRAYS]:
+            action, target = op.STORE, first + which
+            write_index(key, knobs, code, room)
+            emit(code, state, op.ARGUMENT, 0)
         else:
-            code[at, 0], code[at, 1] = op.LOAD, first
-            unread -= not read[first]
-            read[first] = True
-            at += 1
-            if kind == NEGATION:
-                code[at, 0] = op.NEGATE
-                at += 1
-            elif kind != COPY:
-                second = _draw(key, base + 5, variables)
-                constant = _draw(key, base + 6, 4) == 0
-                if constant:
-                    code[at, 0], code[at, 1] = op.CONSTANT, _draw(key, base + 4, modulus)
-                else:
-                    code[at, 0], code[at, 1] = op.LOAD, second
-                    unread -= not read[second]
-                    read[second] = True
-                code[at + 1, 0] = op.ADD + _draw(key, base + 7, 3)
-                code[at + 2, 0], code[at + 2, 1] = op.REMAINDER, modulus
-                at += 3
-        code[at, 0], code[at, 1] = op.ASSIGN, target
-        at += 1
-        last = target
+            struct = first + knobs[ARRAYS]
+            way = draw(key, state, 4)
+            if way == 0:
+                pointed = room[SCOPE, draw(key, state, state[SCOPED])]
+                if room[LIMITS, pointed] < 0:
+                    emit(code, state, op.ADDRESS, pointed)
+                    emit(code, state, op.AIM_AGAIN, struct + 1)
+            if way <= 1:
+                action, target = op.STORE_TARGET, struct + 1
+                room[READ, struct + 1] = 1  # the pointer is
+            else:
+                v = struct if way == 2 else struct + 2
+                action, target = op.STORE_MEMBER, 2 * v + draw(key, state, 2)
+                room[READ, v] = 1
+    if target < 0:
+        # Of the top-level scalars, distractors' after the others; counters are left alone.
+        count = state[OTHERS] if state[DISTRACTED] else state[SCOPED]
+        k = (state[SCOPED] if state[DISTRACTED] else 0) + draw(key, state, count)
+        while room[LIMITS, room[SCOPE, k]] >= 0:
+            k = k - 1 if k > 0 else state[SCOPED] - 1
+        target = room[SCOPE, k]
+    state[SEEN] = -1
+    compound = action == op.ASSIGN and knobs[KIND] == op.UCHAR and knobs[OPERATORS] == ALL
+    if compound and kind == 0 and not must_read:
+        way = draw(key, state, 5)
+        action = op.ADD_TO + way
+        if way < 3:
+            state[SEEN] = target
+            write_leaf(key, knobs, code, room, True, False)
+            state[TOP] -= 1
+    elif knobs[OPERATORS] == COPIES or kind == 1 or kind == 2:
+        negate = kind & 1 and knobs[KIND] != op.UNSIGNED
+        if action == op.ASSIGN and not negate:
+            state[SEEN] = target  # x = x; says nothing, and clang warns
+        write_leaf(key, knobs, code, room, False, False)
+        # A lone variable cannot be copied to itself.
+        same = action == op.ASSIGN and state[SEEN] == target
+        if negate or same:
+            emit(code, state, op.NEGATE if knobs[KIND] != op.UNSIGNED else op.NOT, 0)
+        state[TOP] -= 1
+    elif kind == 3 and not must_read:
+        literal(key, knobs, code, room)
+        state[TOP] -= 1
+    elif kind <= 5 and knobs[FUNCTIONS] > 0:
+        _write_call(key, knobs, code, room, draw(key, state, knobs[FUNCTIONS]))
+        state[SPENT] += 2 * knobs[TRIPS]
+    else:
+        _value(key, knobs, code, room, knobs[DEPTH])
+    emit(code, state, action, target)
+    if action == op.ASSIGN and not state[DISTRACTED]:
+        state[LAST] = target
 
 
 @njit(cache=True, nogil=True)
-def deepest(code, depth, stack):
-    """The variable at the end of the longest chain of dependencies; the first of equals.
+def _open_block(key, knobs, code, objects, room, level, kind, left):
+    """Write the head of a block; returns the level inside it."""
+    state = room[STATE]
+    inside = level + 1
+    room[SCOPED_BEFORE, inside] = state[SCOPED]
+    room[WEIGHT, inside] = room[WEIGHT, level]
+    room[BLOCK, inside] = kind
+    room[LEFT, inside] = 1 + draw(key, state, min(left, 3))
+    if kind == THEN:
+        write_expression(key, knobs, code, room, CONDITION, 1)
+        state[TOP] -= 1
+        room[PLACE, inside] = state[AT]
+        emit(code, state, op.IF, 0)
+    elif kind == FOR:
+        trips = 2 + draw(key, state, knobs[TRIPS] - 1)
+        counter = _scalar(objects, room, trips - 1)
+        room[PLACE, inside] = state[AT]
+        emit(code, state, op.FOR, counter)
+        emit(code, state, op.LIMIT, trips)
+        emit(code, state, op.EXIT, 0)
+        state[SPENT] += room[WEIGHT, level] * (trips + 1)
+        room[WEIGHT, inside] *= trips
+    else:
+        # k = a & 3; while (k > 0 && ...) { k--; ...
+        mask = np.int64(1)
+        while 2 * mask + 1 <= knobs[TRIPS]:
+            mask = 2 * mask + 1
+        v = pick(key, room, -1)
+        load(code, room, v, knobs)
+        emit(code, state, op.GUARD, mask)
+        emit(code, state, op.AND, 0)
+        state[TOP] -= 1
+        counter = _scalar(objects, room, mask)
+        emit(code, state, op.DECLARE, counter)
+        begin = state[AT]
+        emit(code, state, op.LOAD, counter)
+        emit(code, state, op.GUARD, 0)
+        emit(code, state, op.GREATER, 0)
+        if draw(key, state, 3) == 0:
+            also = state[AT]
+            emit(code, state, op.ALSO, 0)
+            state[SEEN] = counter
+            write_expression(key, knobs, code, room, CONDITION, 0)
+            state[TOP] -= 1
+            code[also, 1] = state[AT]
+            emit(code, state, op.TRUTH, 0)
+        room[PLACE, inside] = state[AT]
+        emit(code, state, op.WHILE, begin)  # for now: closing the block gives it its place
+        emit(code, state, op.DECREMENT, counter)
+        state[SPENT] += room[WEIGHT, level] * (mask + 1)
+        room[WEIGHT, inside] *= mask
+    return inside
 
-    A constant has depth 0, an assignment one more than the deepest variable that it reads.
-    ``depth``: (variables,) int64, and ``stack``: (4,) int64, scratch.
+
+@njit(cache=True, nogil=True)
+def _close_block(key, code, room, level):
+    """Write the end of a block, or go on with its else; returns the level outside."""
+    state = room[STATE]
+    kind, place = room[BLOCK, level], room[PLACE, level]
+    _leave(room, room[SCOPED_BEFORE, level])
+    end = state[AT]
+    if kind == THEN and draw(key, state, 2):
+        code[place, 1] = end
+        emit(code, state, op.ELSE, 0)
+        room[BLOCK, level], room[PLACE, level] = ELSE, end
+        room[LEFT, level] = 1
+        return level
+    if kind == THEN or kind == ELSE:
+        code[place, 1] = end
+        emit(code, state, op.END, 0)
+        return level - 1
+    if kind == FOR:
+        code[place + 2, 1] = end
+        emit(code, state, op.NEXT, place)
+    else:
+        emit(code, state, op.AGAIN, code[place, 1])
+        code[place, 1] = end
+    for pc in range(place, end):  # the jumps of this loop, not those of loops inside it
+        if (code[pc, 0] == op.BREAK or code[pc, 0] == op.CONTINUE) and code[pc, 1] == 0:
+            code[pc, 1] = end
+    return level - 1
+
+
+@njit(cache=True, nogil=True)
+def _write_jump(key, knobs, code, room):
+    """``if (a < b) { break; }``, or continue."""
+    state = room[STATE]
+    write_expression(key, knobs, code, room, CONDITION, 0)
+    state[TOP] -= 1
+    place = state[AT]
+    emit(code, state, op.IF, place + 2)
+    emit(code, state, op.BREAK if draw(key, state, 2) else op.CONTINUE, 0)
+    emit(code, state, op.END, 0)
+
+
+@njit(cache=True, nogil=True)
+def _choose(key, knobs, room, level, in_loop):
+    """The kind of the next statement."""
+    state = room[STATE]
+    deep = level >= knobs[NESTING] or state[OBJECTS] >= MOST_OBJECTS - 2
+    costly = state[SPENT] + room[WEIGHT, level] * (3 * knobs[TRIPS] + 1) > knobs[WRITES]
+    r = draw(key, state, 16)
+    if r < 4 and knobs[FORS] and not deep and not costly:
+        return FOR
+    if r < 8 and knobs[IFS] and not deep:
+        return THEN
+    if r < 10 and knobs[WHILES] and not deep and not costly:
+        return WHILE
+    if r == 10 and knobs[JUMPS] and in_loop:
+        return JUMP
+    return ASSIGNMENT
+
+
+@njit(cache=True, nogil=True)
+def _write_declarations(key, knobs, code, objects, room):
+    state = room[STATE]
+    variables = knobs[VARIABLES]
+    others = knobs[OTHER_VARIABLES]
+    for _ in range(variables):
+        literal(key, knobs, code, room)
+        state[TOP] -= 1
+        emit(code, state, op.DECLARE, _scalar(objects, room, -1))
+    state[SCOPED] -= others
+    state[OTHERS] = others
+    room[LIMITS, 63] = state[OBJECTS]
+    for k in range(knobs[ARRAYS] + knobs[POINTERS]):
+        array = k < knobs[ARRAYS]
+        cells = knobs[LENGTH] if array else 2
+        for _ in range(cells):
+            literal(key, knobs, code, room)
+            state[TOP] -= 1
+            emit(code, state, op.ARGUMENT, 0)
+        v = _declare(objects, room, op.ARRAY if array else op.STRUCT, cells, -1)
+        emit(code, state, op.FILL, v)
+    if knobs[POINTERS]:
+        struct = state[OBJECTS] - 1
+        emit(code, state, op.ADDRESS, room[SCOPE, draw(key, state, state[SCOPED])])
+        emit(code, state, op.AIM, _declare(objects, room, op.POINTER, 1, -1))
+        emit(code, state, op.ADDRESS, struct)
+        emit(code, state, op.AIM, _declare(objects, room, op.STRUCT_POINTER, 1, -1))
+
+
+@njit(cache=True, nogil=True)
+def _write_rest(key, knobs, code, objects, room):
+    """Read what no statement has read, and call what none has called."""
+    state = room[STATE]
+    for number in range(knobs[FUNCTIONS]):
+        if not room[CALLED, number]:
+            state[SEEN] = -1
+            _write_call(key, knobs, code, room, number)
+            target = room[SCOPE, draw(key, state, state[SCOPED])]
+            emit(code, state, op.ASSIGN, target)
+            state[LAST] = target
+    state[DISTRACTED] = 1
+    for k in range(state[SCOPED] + state[OTHERS]):
+        v = room[SCOPE, k]
+        if not room[READ, v]:
+            # Into a variable of its own kind, so that a distractor stays one.
+            begin, count = (0, state[SCOPED]) if k < state[SCOPED] else (state[SCOPED], state[OTHERS])
+            target = room[SCOPE, begin + draw(key, state, count)]
+            load(code, room, v, knobs)
+            state[TOP] -= 1
+            if target == v or knobs[OPERATORS] == COPIES:
+                negate = knobs[KIND] != op.UNSIGNED
+                emit(code, state, op.NEGATE if negate else op.NOT, 0)
+            else:
+                emit(code, state, op.LOAD, target)
+                emit(code, state, op.ADD, 0)
+                if knobs[KIND] != op.UCHAR:
+                    emit(code, state, op.GUARD, knobs[MODULUS])
+                    emit(code, state, op.REMAINDER, 0)
+            emit(code, state, op.ASSIGN, target)
+    first = room[LIMITS, 63]
+    for k in range(knobs[ARRAYS] + 3 * knobs[POINTERS]):
+        v = first + k
+        if not room[READ, v]:
+            if k < knobs[ARRAYS]:
+                emit(code, state, op.GUARD, draw(key, state, knobs[LENGTH]))
+                emit(code, state, op.ELEMENT, v)
+            elif objects[v, 0] == op.POINTER:
+                emit(code, state, op.TARGET, v)
+            elif objects[v, 0] == op.STRUCT_POINTER:
+                emit(code, state, op.MEMBER, 2 * v)
+            else:
+                continue  # a pointer points to it, which is a use
+            emit(code, state, op.ASSIGN, room[SCOPE, draw(key, state, state[SCOPED])])
+
+
+@njit(cache=True, nogil=True)
+def write_program(key, knobs, code, objects, room):
+    """Fill code (pairs, 2) and objects (MOST_OBJECTS, 2), int16, with the program of a stream.
+
+    ``knobs``: (KNOBS,) int64; ``room``: ROOM int64, scratch. Returns (pairs, objects, the first of
+    main's objects). Raises nothing: a program that does not fit in ``code`` has -1 pairs.
     """
-    depth[:] = 0
-    top = 0
-    for k in range(len(code)):
-        kind, operand = code[k, 0], code[k, 1]
-        if kind == op.CONSTANT:
-            stack[top] = -1
-            top += 1
-        elif kind == op.LOAD:
-            stack[top] = depth[operand]
-            top += 1
-        elif kind == op.ADD or kind == op.SUBTRACT or kind == op.MULTIPLY:
-            top -= 1
-            stack[top - 1] = max(stack[top - 1], stack[top])
-        elif kind == op.DECLARE or kind == op.ASSIGN:
-            top -= 1
-            depth[operand] = stack[top] + 1
-    return np.argmax(depth)
+    state = room[STATE]
+    state[:] = 0
+    state[LAST] = state[SEEN] = -1
+    state[INSIDE] = 1
+    for number in range(knobs[FUNCTIONS]):
+        recursive = knobs[RECURSION] and number == knobs[FUNCTIONS] - 1
+        room[PLACE, 32 + number] = _write_function(
+            key, knobs, code, objects, room, number, recursive
+        )
+    state[INSIDE] = 0
+    main = state[OBJECTS]
+    emit(code, state, op.MAIN, 0)
+    _write_declarations(key, knobs, code, objects, room)
+    level, loops, left = 0, 0, knobs[STATEMENTS]
+    room[WEIGHT, 0] = 1
+    while left > 0 or level > 0:
+        if state[AT] > len(code) - 128:
+            return -1, state[OBJECTS], main
+        if level > 0 and room[LEFT, level] == 0:
+            loops -= room[BLOCK, level] >= FOR
+            level = _close_block(key, code, room, level)
+            continue
+        room[LEFT, level] -= 1
+        left -= 1
+        if level == 0:
+            state[DISTRACTED] = draw(key, state, 1000) < knobs[DISTRACTORS]
+        kind = _choose(key, knobs, room, level, loops > 0)
+        if kind >= THEN and left > 0:
+            level = _open_block(key, knobs, code, objects, room, level, kind, left)
+            loops += kind >= FOR
+        elif kind == JUMP:
+            _write_jump(key, knobs, code, room)
+        else:
+            _write_assignment(key, knobs, code, objects, room, left <= state[UNREAD])
+            state[SPENT] += room[WEIGHT, level]
+    _write_rest(key, knobs, code, objects, room)
+    emit(code, state, op.HALT, 0)
+    return state[AT], state[OBJECTS], main

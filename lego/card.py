@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from lego.task import Task
 
 GUESS_ROWS = 10_000  # rows of a split from which a shortcut's accuracy is counted
+CERTIFICATE_BEGIN, CERTIFICATE_END = "<!-- certificate -->", "<!-- end of certificate -->"
 
 
-def card(manifest: dict[str, Any], out: Path) -> str:
+def card(manifest: dict[str, Any], out: Path, certificate: dict[str, Any] | None = None) -> str:
     """The text of README.md for a corpus whose shards are all written."""
     from datasets import DatasetInfo, SplitInfo
     from datasets.info import DatasetInfosDict
@@ -85,11 +86,44 @@ rows = load_dataset("PATH/OF/THIS/FOLDER", "{first}", split="{split}")
 ```
 
 {"".join(sections)}
+{certificate_section(certificate)}
 ## Licence and citation
 
 MIT. The task is from *Unveiling Transformers with LEGO: a synthetic reasoning task*, \
 arXiv 2206.04301 (2022).
 """
+
+
+def certificate_section(certificate: dict[str, Any] | None) -> str:
+    """Markdown between two marks that says what was checked from outside; nothing if nothing was.
+
+    ``certificate`` is what ``lego.corpus.read_certificate`` gives.
+    """
+    lines = [CERTIFICATE_BEGIN]
+    if certificate is not None:
+        lines += ["## Checked from outside", ""]
+        lines += [
+            f"As `certificate.json` says of the corpus with digest `{certificate['digest'][:16]}`"
+        ]
+        lines += [f"({certificate['digest_of']})."]
+        for check in certificate["checks"]:
+            lines += ["", f"**{check['by']}**", ""]
+            lines += [f"- {name}: {value}" for name, value in check["settings"].items()]
+            heads = list(dict.fromkeys(head for part in check["splits"] for head in part))
+            lines += ["", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+            for part in check["splits"]:
+                cells = [part.get(head, "") for head in heads]
+                words = [f"{cell:,}" if isinstance(cell, int) else cell for cell in cells]
+                lines += [f"| {' | '.join(words)} |"]
+    return "\n".join([*lines, CERTIFICATE_END, ""])
+
+
+def with_certificate(text: str, certificate: dict[str, Any] | None) -> str:
+    """A card with its section on what was checked replaced, or added at its end."""
+    before, begin, rest = text.partition(CERTIFICATE_BEGIN)
+    _, end, after = rest.partition(CERTIFICATE_END + "\n")
+    section = certificate_section(certificate)
+    return before + section + after if begin and end else f"{text}\n{section}"
 
 
 def _command(manifest: dict[str, Any]) -> str:

@@ -28,9 +28,13 @@ def make(args: argparse.Namespace) -> int:
     fields, rows = assignments(args.fields), _rows(args.rows)
     kind = task_class(args.task)
     configs = [make_config(kind, preset, **fields) for preset in args.preset or [None]]
-    made = corpus.make(
-        args.task, args.out, configs, rows, args.seed, args.shard_rows, args.workers, args.engine
-    )
+    settings = (args.seed, args.shard_rows, args.workers, args.engine, args.certify)
+    try:
+        made = corpus.make(args.task, args.out, configs, rows, *settings)
+    except corpus.NotCertifiedError as error:
+        print("\n".join(error.faults))
+        print(f"{args.out}: not certified, so that it has no {corpus.MANIFEST}")
+        return 1
     total = sum(shard["rows"] for _, _, shard in corpus.shards(made))
     print(f"{args.out}: {total:,} rows")
     return 0
@@ -134,6 +138,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--shard-rows", type=int, default=100_000, help="rows a file (%(default)s)")
     sub.add_argument("--workers", type=int, help="processes (one a core)")
     sub.add_argument("--engine", default="local", help="local or ray (%(default)s)")
+    sub.add_argument(
+        "--certify",
+        action="store_true",
+        help="let the task's judge, such as a compiler, check every split but train first",
+    )
     takes_fields(sub, "n=8")
 
     sub = command(

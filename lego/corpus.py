@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,9 @@ import lego
 from lego import engine
 from lego.columns import without_nulls
 from lego.task import (
+    Certified,
+    Certifier,
+    Check,
     SettingError,
     Task,
     choose,
@@ -49,6 +52,15 @@ PARQUET = {
     "write_batch_size": 16_384,
 }
 MANIFEST, JOURNAL, CARD = "manifest.json", ".journal.jsonl", "README.md"
+CERTIFICATE = "certificate.json"
+
+
+class NotCertifiedError(Exception):
+    """A corpus that the judge outside of lego finds wrong; ``faults`` are lines for a person."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(faults[0])
+        self.faults = faults
 
 
 @contextlib.contextmanager
@@ -116,14 +128,17 @@ def make(
     shard_rows: int = SHARD_ROWS,
     workers: int | None = None,
     where: str = "local",
+    certify: bool = False,
 ) -> dict[str, Any]:
     """Write a corpus of one or more configs of a task; returns its manifest.
 
     ``rows``: split, or a pattern such as ``test*``, -> number of rows, for every config that has
     such a split; the first that fits a split counts. Finished shards of an earlier run with the
     same settings are kept when their digest is right; damaged ones are made again.
+    ``certify``: the task's judge outside of lego checks the shards before the manifest is written.
     Raises SettingError, with nothing written, for impossible settings or a folder that holds
-    anything else.
+    anything else; NotCertifiedError, with the shards left there and no manifest, when the judge
+    finds faults.
     """
     choose("engine", where, engine.ENGINES)
     require(workers is None or workers >= 1, "workers", workers, "1 or more")
@@ -131,6 +146,11 @@ def make(
     require(0 <= seed < 2**63, "seed", seed, "0 .. 2**63 - 1")
     require(bool(rows) and bool(configs), "rows", dict(rows), "at least one split and one config")
     kind = task_class(name)
+    certifier: Certifier | None = None
+    if certify:
+        held = hasattr(kind, "certifier")
+        require(held, "task", name, "tasks with a check of their own for --certify")
+        certifier = cast(type[Certified], kind).certifier()
     plan: dict[str, Any] = {}
     jobs = []
     for config in configs:
@@ -147,6 +167,8 @@ def make(
                 stop = min(start + shard_rows, count)
                 jobs.append((name, fields, seed, split, start, stop, str(out), file))
         plan[label] = {"fields": fields, "splits": splits}
+    judged = {split for entry in plan.values() for split in entry["splits"]} - {"train"}
+    require(bool(judged) or not certify, "rows", dict(rows), "a split other than train to certify")
     settings = {"task": name, "seed": seed, "version": lego.__version__}
     settings |= {"rows": dict(rows), "shard_rows": shard_rows, "configs": plan}
 
@@ -173,14 +195,93 @@ def make(
             }
             for split, count in entry["splits"].items()
         }
+    check = None
+    if certifier is not None:
+        check, faults = certifier(out, settings)
+        if faults:
+            for file in (MANIFEST, CERTIFICATE):  # of an earlier make
+                (out / file).unlink(missing_ok=True)
+            raise NotCertifiedError(faults)
     from lego.card import card
 
+    certificate = _with_check(read_certificate(out, settings), settings, check)
     with whole_file(out / CARD) as temporary:
-        temporary.write_text(card(settings, out))
+        temporary.write_text(card(settings, out, certificate))
+    _write_certificate(out, certificate)
     with whole_file(out / MANIFEST) as temporary:
         temporary.write_text(json.dumps(settings, indent=1) + "\n")
     (out / JOURNAL).unlink()
     return settings
+
+
+def corpus_digest(manifest: dict[str, Any]) -> str:
+    """The SHA-256, in hex, of what a manifest says: settings, and the digest of every shard."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def read_certificate(folder: str | Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """What was found of this very corpus by judges outside of lego, if anything is on record.
+
+    ``digest`` of the corpus, ``digest_of`` what that covers, and ``checks``, a list of
+    ``lego.task.Check``. One of another corpus is ignored, with a line that says so.
+    """
+    path = Path(folder, CERTIFICATE)
+    if not path.is_file():
+        return None
+    certificate = json.loads(path.read_text())
+    if certificate["digest"] != corpus_digest(manifest):
+        tqdm.write(f"{path}: ignored, it is of a corpus with other settings or shards")
+        return None
+    return certificate
+
+
+def add_check(folder: str | Path, manifest: dict[str, Any], check: Check) -> None:
+    """Put on record, in the certificate and in the card, what was found of a finished corpus.
+
+    Checks by other judges stay, and those of other splits; of one split, the newer one, unless
+    that is a clean sample of what was checked before.
+    """
+    from lego.card import with_certificate
+
+    folder = Path(folder)
+    certificate = _with_check(read_certificate(folder, manifest), manifest, check)
+    card = folder / CARD
+    text = card.read_text() if card.is_file() else ""
+    with whole_file(card) as temporary:
+        temporary.write_text(with_certificate(text, certificate))
+    _write_certificate(folder, certificate)
+
+
+def _with_check(
+    certificate: dict[str, Any] | None, manifest: dict[str, Any], check: Check | None
+) -> dict[str, Any] | None:
+    if check is None:
+        return certificate
+    covers = f"SHA-256 of {MANIFEST} as JSON with sorted keys: all settings and shards' digests"
+    if certificate is None:
+        certificate = {"digest": corpus_digest(manifest), "digest_of": covers, "checks": []}
+    for entry in certificate["checks"]:
+        if (entry["by"], entry["settings"]) == (check["by"], check["settings"]):
+            break
+    else:
+        entry = check | {"splits": []}
+        certificate["checks"].append(entry)
+    held = {(part["config"], part["split"]): part for part in entry["splits"]}
+    for part in check["splits"]:
+        place = (part["config"], part["split"])
+        before = held.get(place)
+        if before is None or part["rows"] >= before["rows"] or part["mismatches"]:
+            held[place] = part
+    entry["splits"] = list(held.values())
+    return certificate
+
+
+def _write_certificate(folder: Path, certificate: dict[str, Any] | None) -> None:
+    if certificate is None:
+        (folder / CERTIFICATE).unlink(missing_ok=True)
+        return
+    with whole_file(folder / CERTIFICATE) as temporary:
+        temporary.write_text(json.dumps(certificate, indent=1) + "\n")
 
 
 def _counts(task: Task, rows: Mapping[str, int]) -> dict[str, int]:

@@ -14,8 +14,9 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Batch = dict[str, np.ndarray]
+
+# What a judge outside of lego found of a corpus, as it is published: "by", who it was; "settings",
+# name -> text; "splits", a list of what was checked: config, split, rows, of (how many rows there
+# are), mismatches, date, and the task's own counts.
+Check = dict[str, Any]
+# (folder, manifest) -> what was found, and a line for each of the first faults.
+Certifier = Callable[[Path, dict[str, Any]], tuple[Check, list[str]]]
+
 IGNORED = -100  # the label of a token at which nothing is asked, as in transformers
 NO_ANSWER = -(2**15)  # fills up the answers of a row that asks less than others
 
@@ -121,6 +130,19 @@ class Task(Protocol):
 
     def describe(self) -> str:
         """Markdown for the dataset card: what a row is, how it is made, which shortcuts exist."""
+        ...
+
+
+class Certified(Protocol):
+    """What a task adds to the contract if a judge outside of lego can check its corpora."""
+
+    @staticmethod
+    def certifier() -> Certifier:
+        """What ``lego make --certify`` calls once the shards are there, before the manifest.
+
+        It checks every split but train. Raises SettingError where there is no such judge, before
+        anything is made.
+        """
         ...
 
 

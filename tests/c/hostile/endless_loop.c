@@ -1,0 +1,6 @@
+int main(void) {
+    volatile int a = 1;
+    while (a) {
+    }
+    return 0;
+}

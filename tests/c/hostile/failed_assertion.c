@@ -1,0 +1,7 @@
+#include <assert.h>
+
+int main(void) {
+    volatile int a = 1;
+    assert(a == 2);
+    return 0;
+}
