@@ -242,7 +242,8 @@ def _compile(
         raise _NotNamed(f"the compiler takes more than {TIMEOUT} s") from error
     for program, line, gravity, message in DIAGNOSTIC.findall(run.stderr):
         told = warnings if gravity == "warning" else errors
-        told.setdefault(int(program), f"line {line}: {message}")
+        own = re.sub(rf"_{program}\b", "", message)  # the names as the program has them
+        told.setdefault(int(program), f"line {line}: {own}")
     if not errors and (run.returncode != 0 or not (folder / "programs.so").exists()):
         raise _NotNamed(f"does not compile: {_one_line(run.stderr)}")
     return {k: f"does not compile: {message}" for k, message in errors.items()}

@@ -5,8 +5,8 @@ are structured, each end with the place of its partner. So a program is run, and
 one walk from left to right. Operands are int16.
 
 Beside its code a program has a table of objects, (objects, 2) int16: kind and cells of each, in
-the order of declaration, which is the order in which the text names them first. An object's cells
-lie one after the other in the frame of its function; the k-th cell of a frame is the frame's slot k.
+the order of declaration, in which the text names them first, too. An object's cells lie one after
+the other in the frame of its function; the k-th cell of a frame is the frame's slot k.
 """
 
 HALT = 0
@@ -38,7 +38,10 @@ ARGUMENT = 34
 DECLARE, ASSIGN, STORE, STORE_TARGET, STORE_MEMBER, FILL = 35, 36, 37, 38, 39, 40
 ADD_TO, SUBTRACT_FROM, XOR_TO = 41, 42, 43  # ``a += value``
 INCREMENT, DECREMENT = 44, 45  # ``a++``: pop nothing
-AIM, AIM_AGAIN = 46, 47  # pop an address into a pointer, declared here or before: no entry of the log
+AIM, AIM_AGAIN = (
+    46,
+    47,
+)  # pop an address into a pointer, declared here or before: no entry of the log
 
 # Blocks. IF pops a condition and has the place of its ELSE, or else of its END; ELSE has END's.
 IF, ELSE, END = 48, 49, 50
@@ -48,7 +51,7 @@ FOR, LIMIT, EXIT, NEXT = 51, 52, 53, 54
 WHILE, AGAIN = 55, 56
 BREAK, CONTINUE = 57, 58  # the place of the loop's NEXT or AGAIN
 
-# Functions stand before MAIN: FUNCTION number, PARAMETER v ..., OPEN, statements with RETURN, CLOSE.
+# Functions stand before MAIN: FUNCTION number, PARAMETER v ..., OPEN, statements, RETURN, CLOSE.
 FUNCTION, PARAMETER, OPEN, RETURN, CLOSE, MAIN = 59, 60, 61, 62, 63, 64
 
 # Kinds of objects.

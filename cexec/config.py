@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,7 @@ class CexecConfig:
         """The distribution of a split's programs: one field is further on, and the length."""
         return dataclasses.replace(self, **(self._further(split) or {}))
 
-    def _further(self, split: str) -> dict[str, int] | None:
+    def _further(self, split: str) -> dict[str, Any] | None:
         """The fields that a split changes; None where it has no further to go."""
         has = self.constructs
         if split in ("test_values", "test_renamed", "test_flipped"):
@@ -195,19 +196,17 @@ class CexecConfig:
 
 # The ladder, from LEGO in C upwards; each level adds to what a program may hold.
 PRESETS = {
-    "copy": CexecConfig(variables=6, statements=8, operators="copy", length=192),
-    "straight": CexecConfig(length=192),
+    "copy": CexecConfig(variables=6, statements=8, operators="copy", length=144),
+    "straight": CexecConfig(length=144),
     "expr": CexecConfig(
-        statements=5, operators="all", expression_depth=2, domain="uchar", length=192
+        statements=5, operators="all", expression_depth=2, domain="uchar", length=160
     ),
-    "branch": CexecConfig(statements=8, constructs=("if",)),
-    "loop": CexecConfig(constructs=("for",)),
+    "branch": CexecConfig(statements=8, constructs=("if",), length=176),
+    "loop": CexecConfig(constructs=("for",), length=208),
     "nest": CexecConfig(
         statements=8, constructs=("if", "for", "while", "jump"), nesting=3, length=512
     ),
-    "array": CexecConfig(
-        constructs=("for", "array"), domain="unsigned", variables=3, length=384
-    ),
-    "func": CexecConfig(constructs=("if", "call", "recursion"), length=384),
-    "ptr": CexecConfig(constructs=("if", "pointer"), length=320),
+    "array": CexecConfig(constructs=("for", "array"), domain="unsigned", variables=3, length=320),
+    "func": CexecConfig(constructs=("if", "call", "recursion"), length=320),
+    "ptr": CexecConfig(constructs=("if", "pointer"), length=224),
 }

@@ -12,21 +12,27 @@ from cexec.machine import BRANCHES, DEPTH, FLAGS, PLACE, SLOT, STEPS, TAKEN, VAL
 from cexec.sampler import CELLS, LOG, PAIRS, lay_slots
 
 ROW_FACTS = ("writes", "branches", "branches_taken", "dependency_depth", "distractors")
-EDGES = 8  # dependencies of a write that ``graph`` tells at most
 
 
-def execute(code: np.ndarray, objects: np.ndarray, asked: np.ndarray, kind: int, line: int) -> dict:
+def execute(
+    code: np.ndarray,
+    objects: np.ndarray,
+    asked: np.ndarray,
+    kind: int,
+    line: int,
+    edges: int = 0,
+) -> dict[str, np.ndarray]:
     """Run the programs of a batch again: code (rows, pairs, 2), objects (rows, objects, 2), asked
     (rows,) slots, all int16; ``kind`` the values' type, ``line`` that of the first function.
 
     Returns ``log`` (writes in all, 5) int32: line, object, index in it, value and depth of every
     write, row after row; ``places`` (writes,) int16, where in the program's tokens its name stands;
     ``facts`` (rows, 5) int32 in the order of ROW_FACTS; ``answers``, ``initial``, ``majority`` and
-    ``no_branch`` (rows,) int32; ``edges`` (writes, EDGES) int32, the writes of the same row that a
-    write depends on, -1 where there are no more.
+    ``no_branch`` (rows,) int32; ``edges`` (writes, edges) int32, of the writes of the same row that
+    a write depends on so many at most, -1 where there are no more.
     """
     rows = len(code)
-    space = _Space(rows)
+    space = _Space(rows, edges)
     total = 0
     while True:
         total, done = _execute(code, objects, asked, kind, line, *space.arrays())
@@ -38,13 +44,13 @@ def execute(code: np.ndarray, objects: np.ndarray, asked: np.ndarray, kind: int,
 class _Space:
     """Room for the log of a batch: as much as it turns out to need."""
 
-    def __init__(self, rows: int) -> None:
-        self.rows, self.writes = rows, 32 * rows + LOG
+    def __init__(self, rows: int, width: int) -> None:
+        self.rows, self.writes, self.width = rows, 24 * rows + LOG, width
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         self.log = np.empty((self.writes, 5), np.int32)
         self.places = np.empty(self.writes, np.int16)
-        self.edges = np.empty((self.writes, EDGES), np.int32)
+        self.edges = np.empty((self.writes, self.width), np.int32)
         self.facts = np.empty((self.rows, len(ROW_FACTS)), np.int32)
         self.guesses = np.empty((self.rows, 4), np.int32)
         return self.log, self.places, self.edges, self.facts, self.guesses
@@ -52,7 +58,7 @@ class _Space:
     def grow(self) -> None:
         self.writes *= 2
 
-    def taken(self, total: int) -> dict:
+    def taken(self, total: int) -> dict[str, np.ndarray]:
         names = ("answers", "initial", "majority", "no_branch")
         columns = {name: self.guesses[:, k].copy() for k, name in enumerate(names)}
         return columns | {
@@ -64,7 +70,7 @@ class _Space:
 
 
 @njit(cache=True, nogil=True)
-def _majority(log, steps):  # type: ignore[no-untyped-def]
+def _majority(log, steps):
     """The commonest of the values written; the smallest of equals."""
     best, most = log[0, VALUE], 0
     for i in range(steps):
@@ -77,7 +83,7 @@ def _majority(log, steps):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _execute(code, objects, asked, kind, line, out, places, edges_out, facts, guesses):  # type: ignore[no-untyped-def]
+def _execute(code, objects, asked, kind, line, out, places, edges_out, facts, guesses):
     """Fill the arrays; returns (writes in all, whether they had room)."""
     ids = np.zeros(8192, np.int16)
     lines, at = np.zeros(PAIRS, np.int16), np.zeros(PAIRS, np.int16)
@@ -87,7 +93,7 @@ def _execute(code, objects, asked, kind, line, out, places, edges_out, facts, gu
     last = np.zeros(CELLS * machine.FRAMES, np.int32)
     log = np.zeros((LOG, 4), np.int64)
     edges, edge_begins = np.zeros(8 * LOG, np.int32), np.zeros(LOG + 1, np.int32)
-    counts, scratch = np.zeros(4, np.int64), np.zeros((6, 256), np.int64)
+    counts, scratch = np.zeros(4, np.int64), np.zeros(machine.SCRATCH, np.int64)
     feeds = np.zeros(LOG, np.bool_)
     total = 0
     for row in range(len(code)):

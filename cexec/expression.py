@@ -1,7 +1,7 @@
 """Random expressions, free of undefined behaviour by construction.
 
-While an expression is written, the interval of each value on the stack is known. An operand that an
-operator could not take is first brought into bounds: ``% m``, ``& 15``, or ``& 6 | 1`` for divisors.
+While an expression is written, the interval of each value on the stack is known. An operand that
+an operator could not take is brought into bounds: ``% m``, ``& 15``, or ``& 6 | 1`` for divisors.
 """
 
 import numpy as np
@@ -19,12 +19,12 @@ from lego.counter import below, word
 KNOBS = 22
 COPIES, RING, ALL = 0, 1, 2  # values of OPERATORS
 
-# Rows of ``room``, (20, 64) int64: scratch of the generator.
-STATE, SCOPE, READ, LIMITS, LOW, HIGH, TASKS, DETAILS, PATCHES = range(9)
-# Items of its STATE.
+# ``room`` is the generator's scratch, (ROOM,) int64: one array, which is passed on at little cost.
+# It begins with single numbers; then come parts of 64.
 AT, DRAWS, OBJECTS, SCOPED, OTHERS, TOP, LAST, SEEN, PATCHED, DISTRACTED, UNREAD, SPENT, INSIDE = (
     range(13)
 )
+SCOPE, READ, LIMITS, LOW, HIGH, TASKS, DETAILS, PATCHES = range(64, 9 * 64, 64)
 
 # Tasks of ``write_expression``.
 EXPRESSION, FIT_LEFT, FIT_RIGHT, EMIT, CONDITION, COMPARED, JUMP, FIXED = range(8)
@@ -33,27 +33,27 @@ EXPRESSION, FIT_LEFT, FIT_RIGHT, EMIT, CONDITION, COMPARED, JUMP, FIXED = range(
 ROOT, PLAIN, RIGHT_SIDE, SIMPLE = 8, 16, 32, 64
 
 
-@njit(cache=True, nogil=True)
-def draw(key, state, bound):
+@njit(forceinline=True)
+def draw(key, room, bound):
     """The next number of the program's stream, in 0 .. bound - 1."""
-    state[DRAWS] += 1
-    return np.int64(below(word(key, state[DRAWS]), bound))
+    room[DRAWS] += 1
+    return np.int64(below(word(key, room[DRAWS]), bound))
 
 
-@njit(cache=True, nogil=True)
-def emit(code, state, action, operand):
-    code[state[AT], 0], code[state[AT], 1] = action, operand
-    state[AT] += 1
+@njit(forceinline=True)
+def emit(code, room, action, operand):
+    code[room[AT], 0], code[room[AT], 1] = action, operand
+    room[AT] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _push(room, low, high):
-    top = room[STATE, TOP]
-    room[LOW, top], room[HIGH, top] = low, high
-    room[STATE, TOP] = top + 1
+    top = room[TOP]
+    room[LOW + top], room[HIGH + top] = low, high
+    room[TOP] = top + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _bound(knobs):
     """The interval of what a variable holds."""
     if knobs[KIND] == op.UCHAR:
@@ -63,120 +63,117 @@ def _bound(knobs):
     return 1 - knobs[MODULUS], knobs[MODULUS] - 1
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def literal(key, knobs, code, room):
     """A constant that the programmer chose; at least 1, so that comparisons say something."""
-    state = room[STATE]
-    value = knobs[LOWEST] + draw(key, state, knobs[HIGHEST] - knobs[LOWEST] + 1)
-    emit(code, state, op.CONSTANT, value)
+    value = knobs[LOWEST] + draw(key, room, knobs[HIGHEST] - knobs[LOWEST] + 1)
+    emit(code, room, op.CONSTANT, value)
     _push(room, value, value)
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def pick(key, room, avoid):
     """A scalar in scope other than ``avoid``, or -1; one that was not read yet goes first, and the
     one that was written last is a likely choice, which makes dependencies deep."""
-    state, scope = room[STATE], room[SCOPE]
-    count = state[SCOPED] + (state[OTHERS] if state[DISTRACTED] else 0)
-    bits = draw(key, state, 4)
-    if state[UNREAD] > 0 and bits < 2:
+    count = room[SCOPED] + (room[OTHERS] if room[DISTRACTED] else 0)
+    bits = draw(key, room, 4)
+    if room[UNREAD] > 0 and bits < 2:
         for k in range(count):
-            if not room[READ, scope[k]] and scope[k] != avoid:
-                return scope[k]
-    if bits & 1 and state[LAST] >= 0 and state[LAST] != avoid:
-        return state[LAST]
-    k = draw(key, state, count)
-    if scope[k] == avoid:
+            if not room[READ + room[SCOPE + k]] and room[SCOPE + k] != avoid:
+                return room[SCOPE + k]
+    if bits & 1 and room[LAST] >= 0 and room[LAST] != avoid:
+        return room[LAST]
+    k = draw(key, room, count)
+    if room[SCOPE + k] == avoid:
         if count == 1:
             return np.int64(-1)
         k = (k + 1) % count
-    return scope[k]
+    return room[SCOPE + k]
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def load(code, room, v, knobs):
     """Push a scalar's value."""
-    emit(code, room[STATE], op.LOAD, v)
-    if not room[READ, v]:
-        room[READ, v] = 1
-        room[STATE, UNREAD] -= 1
-    if room[LIMITS, v] >= 0:
-        _push(room, np.int64(0), room[LIMITS, v])
+    emit(code, room, op.LOAD, v)
+    if not room[READ + v]:
+        room[READ + v] = 1
+        room[UNREAD] -= 1
+    if room[LIMITS + v] >= 0:
+        _push(room, np.int64(0), room[LIMITS + v])
     else:
         low, high = _bound(knobs)
         _push(room, low, high)
-    room[STATE, SEEN] = v
+    room[SEEN] = v
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def write_index(key, knobs, code, room):
-    """Push an index into an array of LENGTH, a power of two: a counter, a constant, or ``a & 3``."""
-    state, length = room[STATE], knobs[LENGTH]
+    """Push an index below LENGTH, a power of two: a counter, a constant, or ``a & 3``."""
+    length = knobs[LENGTH]
     v = pick(key, room, -1)
-    if v >= 0 and 0 <= room[LIMITS, v] < length:
+    if v >= 0 and 0 <= room[LIMITS + v] < length:
         load(code, room, v, knobs)
-    elif draw(key, state, 3) == 0 or v < 0:
-        emit(code, state, op.GUARD, draw(key, state, length))
+    elif draw(key, room, 3) == 0 or v < 0:
+        emit(code, room, op.GUARD, draw(key, room, length))
         _push(room, np.int64(0), length - 1)
     else:
         load(code, room, v, knobs)
-        emit(code, state, op.GUARD, length - 1)
-        emit(code, state, op.AND, 0)
-    state[TOP] -= 1
+        emit(code, room, op.GUARD, length - 1)
+        emit(code, room, op.AND, 0)
+    room[TOP] -= 1
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def write_leaf(key, knobs, code, room, constant, simple):
     """Push a scalar other than the one that was read just before; with ``constant`` perhaps a
     constant; unless ``simple`` perhaps an element, a field, or what a pointer points to.
     """
-    state = room[STATE]
-    if constant and draw(key, state, 3) == 0:
+    if constant and draw(key, room, 3) == 0:
         literal(key, knobs, code, room)
         return
     aggregates = knobs[ARRAYS] + 2 * knobs[POINTERS]
-    if aggregates > 0 and not (simple or state[INSIDE] or state[DISTRACTED]):
-        if draw(key, state, 5) < 2:
-            low, high = _bound(knobs)
-            which = draw(key, state, aggregates)
-            first = room[LIMITS, 63]  # the first aggregate: arrays, then a struct and two pointers
-            if which < knobs[ARRAYS]:
-                write_index(key, knobs, code, room)
-                emit(code, state, op.ELEMENT, first + which)
-                room[READ, first + which] = 1
+    mixed = aggregates > 0 and not (simple or room[INSIDE] or room[DISTRACTED])
+    if mixed and draw(key, room, 5) < 2:
+        low, high = _bound(knobs)
+        which = draw(key, room, aggregates)
+        first = room[LIMITS + 63]  # the first aggregate: arrays, then a struct and two pointers
+        if which < knobs[ARRAYS]:
+            write_index(key, knobs, code, room)
+            emit(code, room, op.ELEMENT, first + which)
+            room[READ + first + which] = 1
+        else:
+            struct = first + knobs[ARRAYS]
+            way = draw(key, room, 3)
+            if way == 0:
+                emit(code, room, op.TARGET, struct + 1)
             else:
-                struct = first + knobs[ARRAYS]
-                way = draw(key, state, 3)
-                if way == 0:
-                    emit(code, state, op.TARGET, struct + 1)
-                else:
-                    emit(code, state, op.MEMBER, 2 * (struct + (way - 1) * 2) + draw(key, state, 2))
-                room[READ, struct + (1 if way == 0 else 2 * (way - 1))] = 1
-            _push(room, low, high)
-            state[SEEN] = -1
-            return
-    v = pick(key, room, state[SEEN])
+                emit(code, room, op.MEMBER, 2 * (struct + (way - 1) * 2) + draw(key, room, 2))
+            room[READ + struct + (1 if way == 0 else 2 * (way - 1))] = 1
+        _push(room, low, high)
+        room[SEEN] = -1
+        return
+    v = pick(key, room, room[SEEN])
     if v >= 0:
         load(code, room, v, knobs)
     elif constant:
         literal(key, knobs, code, room)
     else:
-        load(code, room, state[SEEN], knobs)
+        load(code, room, room[SEEN], knobs)
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _guard(code, room, action, value, low, high):
-    emit(code, room[STATE], op.GUARD, value)
-    emit(code, room[STATE], action, 0)
-    top = room[STATE, TOP] - 1
-    room[LOW, top], room[HIGH, top] = low, high
+    emit(code, room, op.GUARD, value)
+    emit(code, room, action, 0)
+    top = room[TOP] - 1
+    room[LOW + top], room[HIGH + top] = low, high
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def fit(knobs, code, room, action, right):
     """Bring the value on top into what the operator can take on that side."""
-    top = room[STATE, TOP] - 1
-    low, high = room[LOW, top], room[HIGH, top]
+    top = room[TOP] - 1
+    low, high = room[LOW + top], room[HIGH + top]
     if action == op.LEFT or action == op.RIGHT:
         if right:
             if low < 0 or high > 3:
@@ -196,14 +193,13 @@ def fit(knobs, code, room, action, right):
             _guard(code, room, op.REMAINDER, m, min(low, 0) and 1 - m, m - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def write_operator(knobs, code, room, action):
     """Emit a binary operator, and work out the interval of its result."""
-    state = room[STATE]
-    emit(code, state, action, 0)
-    top = state[TOP] - 2
-    state[TOP] -= 1
-    a, b, c, d = room[LOW, top], room[HIGH, top], room[LOW, top + 1], room[HIGH, top + 1]
+    emit(code, room, action, 0)
+    top = room[TOP] - 2
+    room[TOP] -= 1
+    a, b, c, d = room[LOW + top], room[HIGH + top], room[LOW + top + 1], room[HIGH + top + 1]
     low, high = np.int64(0), np.int64(1)
     if action == op.ADD:
         low, high = a + c, b + d
@@ -227,17 +223,14 @@ def write_operator(knobs, code, room, action):
         low, high = (-span if a < 0 or c < 0 else 0), span - 1
         if action == op.AND and (a >= 0 or c >= 0):
             low = np.int64(0)
-            if a >= 0 and c >= 0:
-                high = min(b, d)
-            else:
-                high = b if a >= 0 else d
-    room[LOW, top], room[HIGH, top] = low, high
+            high = min(b, d) if a >= 0 and c >= 0 else b if a >= 0 else d
+    room[LOW + top], room[HIGH + top] = low, high
 
 
-@njit(cache=True, nogil=True)
-def _choose(key, knobs, state, plain):
+@njit(forceinline=True)
+def _choose(key, knobs, room, plain):
     """An operator; + - ^ and * keep all values equally likely, the others do so less."""
-    r = draw(key, state, 16)
+    r = draw(key, room, 16)
     if knobs[OPERATORS] != ALL:
         if knobs[KIND] == op.UCHAR and r >= 13:
             return op.XOR
@@ -251,46 +244,45 @@ def _choose(key, knobs, state, plain):
     if r == 9:
         return op.MULTIPLY
     if r == 10:
-        return op.AND if draw(key, state, 2) else op.OR
+        return op.AND if draw(key, room, 2) else op.OR
     if r == 11:
         return op.DIVIDE
     if r == 12:
         return op.REMAINDER
     if r == 13 or plain:
-        return op.LEFT if draw(key, state, 2) else op.RIGHT
+        return op.LEFT if draw(key, room, 2) else op.RIGHT
     if r == 14:
         return op.CHOSEN
-    return op.INVERT if draw(key, state, 2) and knobs[KIND] != op.UNSIGNED else op.LESS
+    return op.INVERT if draw(key, room, 2) and knobs[KIND] != op.UNSIGNED else op.LESS
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _task(room, count, task, detail):
-    room[TASKS, count], room[DETAILS, count] = task, detail
+    room[TASKS + count], room[DETAILS + count] = task, detail
     return count + 1
 
 
 @njit(cache=True, nogil=True)
 def write_expression(key, knobs, code, room, task, detail):
     """Push a random value: EXPRESSION of a depth, or a CONDITION of one or two comparisons."""
-    state = room[STATE]
-    state[SEEN] = -1
+    room[SEEN] = -1
     count = _task(room, 0, task, detail)
     while count > 0:
         count -= 1
-        task, detail = room[TASKS, count], room[DETAILS, count]
+        task, detail = room[TASKS + count], room[DETAILS + count]
         if task == EXPRESSION:
             depth = detail & 7
-            leaf = depth == 0 or (not detail & ROOT and draw(key, state, 2) == 0)
+            leaf = depth == 0 or (not detail & ROOT and draw(key, room, 2) == 0)
             if leaf:
                 write_leaf(key, knobs, code, room, detail & RIGHT_SIDE, detail & SIMPLE)
                 continue
-            action = _choose(key, knobs, state, detail & PLAIN)
+            action = _choose(key, knobs, room, detail & PLAIN)
             if action == op.INVERT:
                 write_leaf(key, knobs, code, room, False, False)
-                emit(code, state, op.INVERT, 0)
-                top = state[TOP] - 1
-                low = room[LOW, top]
-                room[LOW, top], room[HIGH, top] = -1 - room[HIGH, top], -1 - low
+                emit(code, room, op.INVERT, 0)
+                top = room[TOP] - 1
+                low = room[LOW + top]
+                room[LOW + top], room[HIGH + top] = -1 - room[HIGH + top], -1 - low
             elif action == op.LESS:
                 count = _task(room, count, CONDITION, 0)
             elif action == op.CHOSEN:
@@ -310,23 +302,23 @@ def write_expression(key, knobs, code, room, task, detail):
                 count = _task(room, count, FIT_LEFT, action)
                 count = _task(room, count, EXPRESSION, (depth - 1) | PLAIN)
         elif task == CONDITION:  # detail: whether it may have two comparisons
-            if detail and draw(key, state, 4) == 0:
-                kind = op.ALSO if draw(key, state, 2) else op.OTHERWISE
+            if detail and draw(key, room, 4) == 0:
+                kind = op.ALSO if draw(key, room, 2) else op.OTHERWISE
                 count = _task(room, count, FIXED, op.TRUTH)
                 count = _task(room, count, COMPARED, 0)
                 count = _task(room, count, FIXED, kind)
             count = _task(room, count, COMPARED, 0)
         elif task == COMPARED:
             # Compilers warn of comparisons that say nothing: a side is never what the other is.
-            depth = 1 if knobs[OPERATORS] == ALL and draw(key, state, 4) == 0 else 0
-            count = _task(room, count, EMIT, op.LESS + draw(key, state, 6))
+            depth = 1 if knobs[OPERATORS] == ALL and draw(key, room, 4) == 0 else 0
+            count = _task(room, count, EMIT, op.LESS + draw(key, room, 6))
             count = _task(room, count, EXPRESSION, RIGHT_SIDE | SIMPLE)
             count = _task(room, count, EXPRESSION, depth | (depth and ROOT) | PLAIN)
         elif task == FIT_LEFT:
             fit(knobs, code, room, detail, False)
             if detail == op.SUBTRACT and knobs[KIND] == op.UNSIGNED:
                 # a - b as a + (m - b), which never passes below 0.
-                emit(code, state, op.GUARD, knobs[MODULUS])
+                emit(code, room, op.GUARD, knobs[MODULUS])
                 _push(room, knobs[MODULUS], knobs[MODULUS])
         elif task == FIT_RIGHT:
             fit(knobs, code, room, detail, True)
@@ -338,34 +330,32 @@ def write_expression(key, knobs, code, room, task, detail):
             _write_lazy(code, room, detail)
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _write_lazy(code, room, action):
     """Emit a part of && || or ?:, and fill in where the parts before it jump to."""
-    state = room[STATE]
-    place, top = state[AT], state[TOP]
-    emit(code, state, action, 0)
+    place, top = room[AT], room[TOP]
+    emit(code, room, action, 0)
     if action == op.TRUTH or action == op.COLON or action == op.CHOSEN:
-        state[PATCHED] -= 1
-        code[room[PATCHES, state[PATCHED]], 1] = place
+        room[PATCHED] -= 1
+        code[room[PATCHES + room[PATCHED]], 1] = place
     if action == op.TRUTH:
-        state[TOP] -= 1
-        room[LOW, top - 2], room[HIGH, top - 2] = 0, 1
+        room[TOP] -= 1
+        room[LOW + top - 2], room[HIGH + top - 2] = 0, 1
     elif action == op.CHOSEN:
-        state[TOP] -= 2
-        room[LOW, top - 3] = min(room[LOW, top - 2], room[LOW, top - 1])
-        room[HIGH, top - 3] = max(room[HIGH, top - 2], room[HIGH, top - 1])
+        room[TOP] -= 2
+        room[LOW + top - 3] = min(room[LOW + top - 2], room[LOW + top - 1])
+        room[HIGH + top - 3] = max(room[HIGH + top - 2], room[HIGH + top - 1])
     else:
-        room[PATCHES, state[PATCHED]] = place
-        state[PATCHED] += 1
+        room[PATCHES + room[PATCHED]] = place
+        room[PATCHED] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def reduce(knobs, code, room):
     """Bring the value on top into the interval of variables, and take it off."""
-    state = room[STATE]
-    top = state[TOP] - 1
+    top = room[TOP] - 1
     low, high = _bound(knobs)
-    if knobs[KIND] != op.UCHAR and (room[LOW, top] < low or room[HIGH, top] > high):
-        emit(code, state, op.GUARD, knobs[MODULUS])
-        emit(code, state, op.REMAINDER, 0)
-    state[TOP] -= 1
+    if knobs[KIND] != op.UCHAR and (room[LOW + top] < low or room[HIGH + top] > high):
+        emit(code, room, op.GUARD, knobs[MODULUS])
+        emit(code, room, op.REMAINDER, 0)
+    room[TOP] -= 1

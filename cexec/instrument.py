@@ -51,9 +51,10 @@ from lego.task import SettingError
 RUNTIME = files("cexec").joinpath("runtime.c").read_text()
 
 # An expression that holds none of these writes nothing and calls nothing.
-_EVENT = re.compile(rb"\+\+|--|(?<![=!<>])=(?!=)|<<=|>>=|[\w)\]]\s*\(|\(\s*\{|asm|//|/\*")
+_EVENT = re.compile(rb"\+\+|--|(?<![=!<>])=(?!=)|<<=|>>=|[\w)\]]\s*\(|[()]\s*\{|asm|//|/\*")
 _WRITE = re.compile(rb"\+\+|--|(?<![=!<>])=(?!=)|<<=|>>=")
 _MEMORY = re.compile(rb"[\[.*]|->")
+_POINTED = re.compile(rb"[\[*]")
 _STRING = re.compile(rb'"(?:\\.|[^"\\])*"')
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _PLAIN_INDEX = re.compile(r"[\w\s()+*%/-]+")
@@ -77,10 +78,9 @@ _REFUSED_WORDS = {
     b"vector_size": "a vector type", b"__builtin_setjmp": "setjmp", b"typeof": "typeof",
     b"__typeof__": "typeof", b"__auto_type": "a type that is not written down",
 }  # fmt: skip
-_SKIPPED = (
-    ";", "{", "}", "comment", "break_statement", "continue_statement", "goto_statement", ":",
-    "else", "case", "default",
-)  # fmt: skip
+_SKIPPED = frozenset(
+    ("comment", "break_statement", "continue_statement", "goto_statement", "statement_identifier")
+)
 _CONSTANTS = ("number_literal", "char_literal", "true", "false", "null", "string_literal")
 
 
@@ -96,6 +96,7 @@ class _Object:
     among others. ``skipped``: a switch may jump over the declaration.
     """
 
+    node: Node
     position: int
     name: str
     type: Type | None
@@ -109,7 +110,8 @@ class _Object:
 class _Effects:
     """What evaluating an expression does besides giving a value.
 
-    ``writes``: (name of the variable or "" for another place, whether it is recorded);
+    ``writes``: (name of the variable, ".x" for a field x, or "" for another place; whether it is
+    recorded);
     ``calls``: how many calls of the program's own functions.
     """
 
@@ -179,6 +181,7 @@ class _Program:
         self.literal: Node | None = None  # a compound literal
         self.indirect: Node | None = None  # a call through a pointer
         self.main = -1
+        self._addressed: set[str] | None = None
 
     # Refusals
 
@@ -220,7 +223,7 @@ class _Program:
     def again(self, node: Node) -> str:
         """A node's text on one line, to be put into the program once more, or into a name."""
         text = self.of(node)
-        if "\n" in text or "/" in text or "  " in text:
+        if not text.isprintable() or "/" in text:
             if '"' in text:
                 self.refuse(node, "a string in the place that is written")
             text = " ".join(_COMMENT.sub(" ", text).split())
@@ -334,7 +337,9 @@ class _Program:
         code = None
         for name, macro in self.macros.items():
             if named(name) is not None or name in self.functions or name in HARMLESS:
-                self.refuse(1, f"a macro with the name of something else: {name}")
+                at = re.search(rf"define[ \t]+{name}\b".encode(), self.source)
+                line = self._line_of(at.start()) if at else 1
+                self.refuse(line, f"a macro with the name of something else: {name}")
             reason = why_not(macro, self.macros)
             if reason is None:
                 continue
@@ -482,13 +487,13 @@ class _Program:
             elif type is not None and type.kind == "function":
                 type = Type("pointer", type)
             self.scopes[-1].names[called] = Variable(type)
-            self.objects.append(_Object(start, called, type, start))
+            self.objects.append(_Object(parameter, start, called, type, start))
             report = self.report(parameter, line, called, type)
             if report:
                 self.after(start, report + ";", rank=3)
         if name == "main":
             self.main = start
-        for child in body.children:
+        for child in body.named_children:
             self.statement(child)
         self.scopes.pop()
 
@@ -546,7 +551,7 @@ class _Program:
                 place = child.end_byte if eventful and not static else end
                 number = base is not None and base.kind == "int"
                 between = eventful and not static
-                found = _Object(place, name, type, self.function, static, between, number)
+                found = _Object(child, place, name, type, self.function, static, between, number)
                 self.objects.append(found)
             if static:
                 continue
@@ -628,7 +633,8 @@ class _Program:
             self.refuse(at, "an array of more than four dimensions")
         strides = "".join(f", sizeof({name}{'[0]' * k})" for k in range(1, dimensions + 1))
         kind = self.description(at, inner, needed)
-        return f'"{name}", &{name}, sizeof({name}), {kind}, {dimensions}{strides}'
+        address = name if dimensions else f"&{name}"  # tcc has another one for &v of v[n]
+        return f'"{name}", {address}, sizeof({name}), {kind}, {dimensions}{strides}'
 
     def report(self, at: Node, line: int, name: str, type: Type | None) -> str:
         """C that reports a variable's value, all of it; "" for what is not recorded."""
@@ -660,7 +666,7 @@ class _Program:
             self._declaration(node)
         elif kind == "compound_statement":
             self.scopes.append(Scope())
-            for child in node.children:
+            for child in node.named_children:
                 self.statement(child)
             self.scopes.pop()
         elif kind == "for_statement":
@@ -688,7 +694,16 @@ class _Program:
                     self._switch(child)
                 elif child.type != "comment":
                     self.statement(child)
-        elif kind in ("else_clause", "labeled_statement", "case_statement"):
+        elif kind == "else_clause":
+            for child in node.named_children:
+                self.statement(child)
+        elif kind in ("labeled_statement", "case_statement"):
+            if kind == "case_statement" and node.parent is not None:
+                outer = node.parent.parent
+                if node.parent.type == "compound_statement" and (
+                    outer is None or outer.type != "switch_statement"
+                ):
+                    self.refuse(node, "a case in a block of its own")
             if kind == "labeled_statement":
                 self.jumps[self.function] = node.start_point[0] + 1
             value = node.child_by_field_name("value")
@@ -823,20 +838,21 @@ class _Program:
             self.refuse(node, "two writes in one expression without an order between them")
         text, words = self.source[other.start_byte : other.end_byte], self.words(other)
         for name, _ in effects.writes:
-            if name.encode() in words:
+            if name.lstrip(".").encode() in words:
                 self.refuse(node, f"{name} is written and used without an order between them")
-            if not name and _MEMORY.search(text):
+            aliases = _MEMORY if not name else _POINTED if name[0] == "." else None
+            if aliases is not None and aliases.search(text):
                 self.refuse(node, "a write beside a read of memory without an order between them")
-            if others is not None and others.calls and (not name or self._shared(name)):
+            if others is not None and others.calls and (aliases or self._shared(name)):
                 what = name or "memory"
                 self.refuse(node, f"{what} is written beside a call without an order between them")
 
     def _shared(self, name: str) -> bool:
         """Whether a function that is called may see a variable of the one that calls."""
         variable = self.variable(name)
-        return variable is None or variable.static or bool(
-            re.search(rb"&[\s(*]*" + name.encode() + rb"\b", self.source)
-        )  # fmt: skip
+        if variable is None or variable.static:
+            return True
+        return name in self.addressed()
 
     def _call(self, node: Node) -> _Effects:
         function = node.child_by_field_name("function")
@@ -1069,14 +1085,14 @@ class _Program:
                 self._cheap(node, left, place, discard)
             else:
                 self._careful(node, left, place, discard, operator)
-        effects.writes.append((root, recorded))
+        effects.writes.append((root or _field(left), recorded))
         return effects
 
     def _settle_place(self, right: Node, outer: _Effects, left: Node) -> None:
         """The right side writes: the place on the left must not depend on what it writes."""
         words = self.words(left)
         for name, recorded in outer.writes:
-            if name.encode() in words:
+            if name.lstrip(".").encode() in words:
                 self.refuse(right, f"{name} is written and used without an order between them")
             if recorded and None in self._read_by(left):
                 self.refuse(right, "a write beside a read of memory without an order between them")
@@ -1098,12 +1114,14 @@ class _Program:
             fixed = variable.type.kind in ("array", "struct", "function") or variable.constant
             return [] if fixed else [self.of(node)]
         found: list[str | None] = []
+        if kind == "parenthesized_expression" and len(node.named_children) == 1:
+            return self._read_by(node.named_children[0])
         if kind == "field_expression":
             argument = node.child_by_field_name("argument")
             assert argument is not None
             found += self._read_by(argument)
             arrow = b"->" in self.source[argument.end_byte : node.end_byte]
-            if arrow and argument.type not in ("identifier", "parenthesized_expression"):
+            if arrow and argument.type != "identifier":
                 found.append(None)
             return found
         if kind in ("subscript_expression", "pointer_expression"):
@@ -1144,7 +1162,7 @@ class _Program:
                 self._old_value(node, target, root, place.type)
             else:
                 self._careful(node, target, place, discard, sign, before)
-        effects.writes.append((root, recorded))
+        effects.writes.append((root or _field(target), recorded))
         return effects
 
     def _old_value(self, node: Node, target: Node, name: str, type: Type | None) -> None:
@@ -1267,18 +1285,16 @@ class _Program:
             self.refuse(
                 self.literal, "a compound literal in a program that writes through pointers"
             )
-        pointed_at = {found.decode() for found in _ADDRESS.findall(self.source)}
         entered = set()
         for found in self.objects:
             name, type, function = found.name, found.type, found.function
-            if not self._reachable(name, type, pointed_at):
+            if not self._reachable(name, type):
                 continue
-            line = self._line_of(found.position)
             if function in self.jumps or found.skipped:
                 how = "a label" if function in self.jumps else "the block of a switch"
-                line = self.jumps.get(function, line)
-                self.refuse(line, f"{how} in a function whose {name} pointers may lead to")
-            whole = self.whole(line, name, OTHER if _opaque(type) else type, needed=False)
+                at = self.jumps.get(function, found.node)
+                self.refuse(at, f"{how} in a function whose {name} pointers may lead to")
+            whole = self.whole(found.node, name, OTHER if _opaque(type) else type, needed=False)
             if found.static:
                 self.after(found.position, f"cexec_rs({whole});", rank=0)
                 continue
@@ -1292,17 +1308,26 @@ class _Program:
             elif found.number:
                 self.after(found.position, f", cexec_v{self.number()} = ({call}, 0)", rank=0)
             elif not _opaque(type):
-                self.refuse(line, f"{name} is declared among others and pointers may lead to it")
+                self.refuse(
+                    found.node, f"{name} is declared among others and pointers may lead to it"
+                )
 
-    def _reachable(self, name: str, type: Type | None, pointed_at: set[str]) -> bool:
-        return name in pointed_at or (type is not None and type.kind in ("array", "struct"))
+    def addressed(self) -> set[str]:
+        """The names behind an & sign, and perhaps more."""
+        if self._addressed is None:
+            commented = b"//" in self.source or b"/*" in self.source
+            text = self._code() if commented else self.source
+            self._addressed = {found.decode() for found in _ADDRESS.findall(text)}
+        return self._addressed
+
+    def _reachable(self, name: str, type: Type | None) -> bool:
+        return name in self.addressed() or (type is not None and type.kind in ("array", "struct"))
 
     def _globals(self) -> None:
         lines = []
         if self.pointers:
-            pointed_at = {found.decode() for found in _ADDRESS.findall(self.source)}
             for name, type in dict(self.globals).items():
-                if self._reachable(name, type, pointed_at):
+                if self._reachable(name, type):
                     kind = OTHER if _opaque(type) else type
                     lines.append(f"cexec_rs({self.whole(1, name, kind, needed=False)});")
         begin = "cexec_begin();"
@@ -1318,6 +1343,13 @@ class _Program:
 def _moved(found: re.Match[bytes]) -> bytes:
     """The blanks at the end of an #include, which the parser does not take, moved inside."""
     return found[1] + found[3].replace(b"\r", b" ") + found[2]
+
+
+def _field(node: Node) -> str:
+    """ ".x" for the place of a field x, "" for another."""
+    if node.type != "field_expression":
+        return ""
+    return "." + (node.children[-1].text or b"").decode()
 
 
 def _opaque(type: Type | None) -> bool:

@@ -1,6 +1,5 @@
 """The trace formats of ``trace`` as token ids, for the small models: a kernel for each."""
 
-import numpy as np
 from numba import njit
 
 from cexec import bytecode as op
@@ -20,7 +19,7 @@ def _room(ids, at):
 
 @njit(cache=True, nogil=True)
 def write_name(slot, owners, objects, ids, at):
-    """The words of a slot: ``a``, ``m [ 2 ]`` or ``s . first``; owners: (slots, 2) object, index."""
+    """A slot's words: ``a``, ``m [ 2 ]`` or ``s . first``; owners: (slots, 2) object, index."""
     v, index = owners[slot, 0], owners[slot, 1]
     ids[at] = tokens.NAME + v
     if objects[v, 0] == op.ARRAY:
@@ -66,7 +65,9 @@ def _write_state(order, count, first, now, owners, objects, highest, digits, ids
 
 
 @njit(cache=True, nogil=True)
-def _write_comments(log, steps, lines, begins, ends, last, owners, objects, highest, lowest, digits, ids, at):
+def _write_comments(
+    log, steps, lines, begins, ends, last, owners, objects, highest, lowest, digits, ids, at
+):
     """The program's lines up to ``last``, each with what it wrote behind it."""
     for line in range(1, last + 1):
         size = ends[line] - begins[line]
@@ -101,7 +102,22 @@ def step_word(step, highest, lowest):
 
 @njit(cache=True, nogil=True)
 def write_trace(
-    form, digits, log, steps, answer, lines, begins, ends, last, owners, objects, highest, lowest, ids, at, room
+    form,
+    digits,
+    log,
+    steps,
+    answer,
+    lines,
+    begins,
+    ends,
+    last,
+    owners,
+    objects,
+    highest,
+    lowest,
+    ids,
+    at,
+    room,
 ):
     """Fill ids from ``at`` on with ``trace``, the log in a format, ``answer`` and [SEP].
 
@@ -117,7 +133,8 @@ def write_trace(
         )
     elif form != ANSWER:
         order, now, known = room[0], room[1], room[2]
-        known[:] = 0
+        if form >= STATES:
+            known[:] = 0
         count = 0
         for step in range(steps):
             slot, value = log[step, SLOT], log[step, VALUE]
@@ -157,9 +174,7 @@ def write_trace(
                     at += 1
                 ids[at] = tokens.STATE
                 at += 1
-            at = _write_state(
-                order, count, slot, now, owners, objects, highest, digits, ids, at
-            )
+            at = _write_state(order, count, slot, now, owners, objects, highest, digits, ids, at)
             if at >= len(ids) - 16:
                 return len(ids)
         if form == FRAMES:

@@ -17,6 +17,11 @@ ENDLESS = 64  # more writes, calls or steps than there is room for: the machine 
 PLACE, SLOT, VALUE, DEPTH = 0, 1, 2, 3  # in the code; of the frame; stored; of the dependencies
 UNWRITTEN, UNLOGGED = -1, -2  # in place of the write that a cell holds: none, a pointer's
 
+# Parts of ``scratch``: each object's first slot, the stack, where what a value carries begins, what
+# the values carry, and the calls that are open.
+SLOTS, STACK, BEGINS, CARRIED, RETURN_TO, FRAME_OF = 0, 64, 128, 192, 448, 480
+SCRATCH = 512
+
 # What ``run`` returns.
 STEPS, FLAGS, BRANCHES, TAKEN = 0, 1, 2, 3
 
@@ -108,19 +113,20 @@ def compare(kind, a, b):
 
 
 @njit(inline="always")
-def record(log, step, place, slot, value, carried, edges, edge):
-    """Log a write that depends on the writes ``carried``; returns the end of its edges."""
+def record(log, step, place, slot, value, scratch, begin, end, edges, edge):
+    """Log a write that depends on the writes carried[begin:end]; returns the end of its edges."""
     depth = np.int64(-1)
-    for j in range(len(carried)):
-        edges[edge + j] = carried[j]
-        depth = max(depth, log[carried[j], DEPTH])
+    for j in range(begin, end):
+        came = scratch[CARRIED + j]
+        edges[edge + j - begin] = came
+        depth = max(depth, log[came, DEPTH])
     log[step, PLACE], log[step, SLOT], log[step, VALUE], log[step, DEPTH] = (
         place,
         slot,
         value,
         depth + 1,
     )
-    return edge + len(carried)
+    return edge + end - begin
 
 
 @njit(cache=True, nogil=True)
@@ -132,19 +138,16 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
     come from; ``log`` (writes, 4) int64 has PLACE, SLOT, VALUE and DEPTH of every write; write k
     depends on the writes ``edges[edge_begins[k]:edge_begins[k + 1]]``, int32. ``counts`` (4,)
     int64 holds STEPS, FLAGS, BRANCHES and TAKEN. memory and last have room for FRAMES frames;
-    ``scratch`` is (6, 256) int64.
+    ``scratch`` is (SCRATCH,) int64.
     """
     unsigned = kind == op.UNSIGNED
-    slots = scratch[0]
-    slots[0] = 0
+    scratch[SLOTS + 0] = 0
     for v in range(len(objects)):
-        slots[v + 1] = slots[v] + objects[v, 1]
-    cells = slots[len(objects)]
+        scratch[SLOTS + v + 1] = scratch[SLOTS + v] + objects[v, 1]
+    cells = scratch[SLOTS + len(objects)]
     last[:] = UNWRITTEN
-    # Each value on the stack carries the writes that it comes from: carried[begins[k]:...], up to
-    # where the next value's begin. Postfix order makes them lie one after the other.
-    stack, begins, carried = scratch[1], scratch[2], scratch[3]
-    return_to, frame_of = scratch[4], scratch[5]
+    # Value k on the stack carries the writes that it comes from: those of CARRIED from BEGINS[k] up
+    # to where the next value's begin. Postfix order makes them lie one after the other.
     top = held = step = edge = flags = branches = taken = frames = base = 0
     pc = ticks = 0
     while code[pc, 0] != op.MAIN:  # functions stand before it
@@ -165,26 +168,26 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
         reads = False
         value = np.int64(0)
         if action == op.CONSTANT or action == op.GUARD:
-            stack[top], begins[top] = operand, held
+            scratch[STACK + top], scratch[BEGINS + top] = operand, held
             top += 1
         elif action == op.LOAD:
-            cell, reads = base + slots[operand], True
+            cell, reads = base + scratch[SLOTS + operand], True
         elif action == op.ELEMENT:
             top -= 1
-            index = stack[top]
+            index = scratch[STACK + top]
             if not 0 <= index < objects[operand, 1]:
                 flags |= BOUNDS
                 index = 0
-            cell, reads = base + slots[operand] + index, True
+            cell, reads = base + scratch[SLOTS + operand] + index, True
         elif action == op.TARGET or action == op.STORE_TARGET:
-            pointer = base + slots[operand]
+            pointer = base + scratch[SLOTS + operand]
             cell, reads = memory[pointer], action == op.TARGET
             if last[pointer] != UNLOGGED:
                 flags |= UNINITIALISED
                 cell = base
         elif action == op.MEMBER or action == op.STORE_MEMBER:
             v = operand >> 1
-            cell, reads = base + slots[v], action == op.MEMBER
+            cell, reads = base + scratch[SLOTS + v], action == op.MEMBER
             if objects[v, 0] == op.STRUCT_POINTER:
                 if last[cell] != UNLOGGED:
                     flags |= UNINITIALISED
@@ -193,35 +196,39 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
                     cell = memory[cell]
             cell += operand & 1
         elif action == op.ADDRESS:
-            stack[top], begins[top] = base + slots[operand], held
+            scratch[STACK + top], scratch[BEGINS + top] = base + scratch[SLOTS + operand], held
             top += 1
         elif action == op.NEGATE:
-            value, flag = compute(op.SUBTRACT, np.int64(0), stack[top - 1], unsigned)
-            stack[top - 1] = value
+            value, flag = compute(op.SUBTRACT, np.int64(0), scratch[STACK + top - 1], unsigned)
+            scratch[STACK + top - 1] = value
             flags |= flag
         elif action == op.INVERT:
-            value = ~stack[top - 1]
-            stack[top - 1] = value & 0xFFFFFFFF if unsigned else value
+            value = ~scratch[STACK + top - 1]
+            scratch[STACK + top - 1] = value & 0xFFFFFFFF if unsigned else value
         elif action == op.NOT:
-            stack[top - 1] = stack[top - 1] == 0
+            scratch[STACK + top - 1] = scratch[STACK + top - 1] == 0
         elif op.ADD <= action <= op.RIGHT:
             top -= 1
-            value, flag = compute(action, stack[top - 1], stack[top], unsigned)
-            stack[top - 1] = value
+            value, flag = compute(action, scratch[STACK + top - 1], scratch[STACK + top], unsigned)
+            scratch[STACK + top - 1] = value
             flags |= flag
         elif op.LESS <= action <= op.UNEQUAL:
             top -= 1
-            stack[top - 1] = compare(action, stack[top - 1], stack[top])
+            scratch[STACK + top - 1] = compare(
+                action, scratch[STACK + top - 1], scratch[STACK + top]
+            )
         elif action == op.ALSO or action == op.OTHERWISE:
             # The operand that has been evaluated stays where it is: the result carries it too.
-            if (stack[top - 1] == 0) == (action == op.ALSO):
-                stack[top - 1] = action == op.OTHERWISE
+            if (scratch[STACK + top - 1] == 0) == (action == op.ALSO):
+                scratch[STACK + top - 1] = action == op.OTHERWISE
                 pc = operand
         elif action == op.TRUTH or action == op.CHOSEN:
             top -= 1
-            stack[top - 1] = stack[top] if action == op.CHOSEN else stack[top] != 0
+            scratch[STACK + top - 1] = (
+                scratch[STACK + top] if action == op.CHOSEN else scratch[STACK + top] != 0
+            )
         elif action == op.PICK:
-            if stack[top - 1] == 0:
+            if scratch[STACK + top - 1] == 0:
                 pc = operand
         elif action == op.COLON:
             pc = operand - 1
@@ -233,56 +240,67 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
             if frames == FRAMES - 1:
                 flags |= ENDLESS
                 break
-            return_to[frames], frame_of[frames] = pc, base
+            scratch[RETURN_TO + frames], scratch[FRAME_OF + frames] = pc, base
             frames += 1
             first = top - count
             frame = cells * frames
             for c in range(frame, frame + cells):
                 last[c] = UNWRITTEN
             for k in range(count):
-                slot = slots[code[callee + 1 + k, 1]]
-                value = stored(stack[first + k], kind)
+                slot = scratch[SLOTS + code[callee + 1 + k, 1]]
+                value = stored(scratch[STACK + first + k], kind)
                 memory[frame + slot], last[frame + slot] = value, step
-                to = begins[first + k + 1] if k + 1 < count else held
-                edge = record(log, step, callee, slot, value, carried[begins[first + k] : to], edges, edge)
+                to = scratch[BEGINS + first + k + 1] if k + 1 < count else held
+                edge = record(
+                    log,
+                    step,
+                    callee,
+                    slot,
+                    value,
+                    scratch,
+                    scratch[BEGINS + first + k],
+                    to,
+                    edges,
+                    edge,
+                )
                 step += 1
                 edge_begins[step] = edge
             if count:
-                held = begins[first]
+                held = scratch[BEGINS + first]
             top = first
             base = frame
             pc = callee + count + 1
         elif action == op.RETURN:
-            stack[top - 1] = stored(stack[top - 1], kind)
+            scratch[STACK + top - 1] = stored(scratch[STACK + top - 1], kind)
             frames -= 1
-            pc, base = return_to[frames], frame_of[frames]
+            pc, base = scratch[RETURN_TO + frames], scratch[FRAME_OF + frames]
         elif action == op.IF:
             top -= 1
-            held = begins[top]
+            held = scratch[BEGINS + top]
             branches += 1
-            if every_branch or stack[top] != 0:
+            if every_branch or scratch[STACK + top] != 0:
                 taken += 1
             else:
                 pc = operand
         elif action == op.ELSE:
             pc = operand
         elif action == op.FOR:
-            cell = base + slots[operand]
-            stack[top], begins[top] = 0, held
+            cell = base + scratch[SLOTS + operand]
+            scratch[STACK + top], scratch[BEGINS + top] = 0, held
             top += 1
         elif action == op.EXIT:
-            if memory[base + slots[code[pc - 2, 1]]] >= code[pc - 1, 1]:
+            if memory[base + scratch[SLOTS + code[pc - 2, 1]]] >= code[pc - 1, 1]:
                 pc = operand
         elif action == op.NEXT:
-            cell = base + slots[code[operand, 1]]
-            stack[top], begins[top] = memory[cell] + 1, held
-            carried[held] = last[cell]
+            cell = base + scratch[SLOTS + code[operand, 1]]
+            scratch[STACK + top], scratch[BEGINS + top] = memory[cell] + 1, held
+            scratch[CARRIED + held] = last[cell]
             held += 1
             top += 1
         elif action == op.WHILE:
             top -= 1
-            held = begins[top]
-            if stack[top] == 0:
+            held = scratch[BEGINS + top]
+            if scratch[STACK + top] == 0:
                 pc = operand
         elif action == op.AGAIN:
             pc = operand - 1
@@ -291,72 +309,92 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
         elif action == op.CONTINUE:
             pc = operand - 1
         elif action == op.DECLARE or action == op.ASSIGN:
-            cell = base + slots[operand]
+            cell = base + scratch[SLOTS + operand]
         elif action == op.STORE:
-            index = stack[top - 2]
+            index = scratch[STACK + top - 2]
             if not 0 <= index < objects[operand, 1]:
                 flags |= BOUNDS
                 index = 0
-            cell = base + slots[operand] + index
+            cell = base + scratch[SLOTS + operand] + index
             # The index's writes, which lie before the value's, belong to the value from here on.
             top -= 1
-            stack[top - 1] = stack[top]
+            scratch[STACK + top - 1] = scratch[STACK + top]
         elif op.ADD_TO <= action <= op.DECREMENT:
-            cell = base + slots[operand]
+            cell = base + scratch[SLOTS + operand]
             if last[cell] == UNWRITTEN:
                 flags |= UNINITIALISED
                 memory[cell] = 0
             else:
-                carried[held] = last[cell]
+                scratch[CARRIED + held] = last[cell]
                 held += 1
             if action >= op.INCREMENT:
-                stack[top], begins[top] = 1, held - (last[cell] != UNWRITTEN)
+                scratch[STACK + top], scratch[BEGINS + top] = 1, held - (last[cell] != UNWRITTEN)
                 top += 1
             sign = op.XOR
             if action == op.ADD_TO or action == op.INCREMENT:
                 sign = op.ADD
             elif action != op.XOR_TO:
                 sign = op.SUBTRACT
-            value, flag = compute(sign, memory[cell], stack[top - 1], unsigned)
-            stack[top - 1] = value
+            value, flag = compute(sign, memory[cell], scratch[STACK + top - 1], unsigned)
+            scratch[STACK + top - 1] = value
             flags |= flag
         elif action == op.FILL:
             count = np.int64(objects[operand, 1])
             first = top - count
             for k in range(count):
-                slot = slots[operand] + k
-                value = stored(stack[first + k], kind)
+                slot = scratch[SLOTS + operand] + k
+                value = stored(scratch[STACK + first + k], kind)
                 memory[base + slot], last[base + slot] = value, step
-                to = begins[first + k + 1] if k + 1 < count else held
-                edge = record(log, step, pc, slot, value, carried[begins[first + k] : to], edges, edge)
+                to = scratch[BEGINS + first + k + 1] if k + 1 < count else held
+                edge = record(
+                    log,
+                    step,
+                    pc,
+                    slot,
+                    value,
+                    scratch,
+                    scratch[BEGINS + first + k],
+                    to,
+                    edges,
+                    edge,
+                )
                 step += 1
                 edge_begins[step] = edge
-            held = begins[first]
+            held = scratch[BEGINS + first]
             top = first
         elif action == op.AIM or action == op.AIM_AGAIN:
             top -= 1
-            memory[base + slots[operand]] = stack[top]
-            last[base + slots[operand]] = UNLOGGED
+            memory[base + scratch[SLOTS + operand]] = scratch[STACK + top]
+            last[base + scratch[SLOTS + operand]] = UNLOGGED
         if reads:
             if action != op.ELEMENT:
-                begins[top] = held
+                scratch[BEGINS + top] = held
             value = memory[cell]
             if last[cell] == UNWRITTEN:
                 flags |= UNINITIALISED
                 value = 0
             elif last[cell] >= 0:
-                carried[held] = last[cell]
+                scratch[CARRIED + held] = last[cell]
                 held += 1
-            stack[top] = value
+            scratch[STACK + top] = value
             top += 1
         elif cell >= 0:
             top -= 1
-            value = stored(stack[top], kind)
+            value = stored(scratch[STACK + top], kind)
             memory[cell], last[cell] = value, step
             edge = record(
-                log, step, pc, cell % cells, value, carried[begins[top] : held], edges, edge
+                log,
+                step,
+                pc,
+                cell % cells,
+                value,
+                scratch,
+                scratch[BEGINS + top],
+                held,
+                edges,
+                edge,
             )
-            held = begins[top]
+            held = scratch[BEGINS + top]
             step += 1
             edge_begins[step] = edge
             if action == op.NEXT and value < code[operand + 1, 1]:

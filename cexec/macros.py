@@ -20,6 +20,7 @@ _HARMLESS = """
     log1p sin cos tan asin acos atan atan2 sinh cosh tanh floor ceil round trunc rint nearbyint
     lround llround lrint fabs fmod fmin fmax fdim fma hypot copysign isnan isinf isfinite
     signbit sqrtf powf expf logf sinf cosf tanf floorf ceilf roundf fabsf fmodf fminf fmaxf
+    INT32_C UINT32_C INT64_C UINT64_C INTMAX_C UINTMAX_C __builtin_expect
 """
 HARMLESS = frozenset(_HARMLESS.split())
 # Through a pointer to one of these a program could write unseen.

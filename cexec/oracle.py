@@ -16,7 +16,7 @@ from cexec import reference, trace
 from cexec.trace import Write, question, words
 from lego.task import IGNORED
 
-CONSTANT_AFTER = frozenset("= ( , { + - * ^".split())
+CONSTANT_AFTER = frozenset(["=", "(", ",", "{", "+", "-", "*", "^"])
 _DECIMAL = re.compile(r"(\d+)u?")
 
 

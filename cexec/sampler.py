@@ -1,4 +1,4 @@
-"""The kernel that makes examples: a program its split owns, run, printed, and its trace laid out."""
+"""The kernel that makes examples: a program that its split owns, printed, and its trace."""
 
 import numpy as np
 from numba import njit
@@ -15,10 +15,10 @@ from cexec.expression import (
     TRIPS,
     VARIABLES,
 )
-from cexec.grammar import MOST_OBJECTS, ROOM, write_program
+from cexec.grammar import ROOM, write_program
 from cexec.machine import DEPTH, FLAGS, PLACE, STEPS, VALUE
 from lego.counter import below, stream, word
-from lego.task import IGNORED, MAX_ATTEMPTS, owner
+from lego.task import MAX_ATTEMPTS, owner
 
 FIRST_NAME_WORD = 10_000  # words of an example's stream from here on choose names
 FIRST_FLIP_WORD = 20_000  # and from here on, what is flipped
@@ -68,7 +68,7 @@ def _owner(ids, end, weights, splits):
 
 @njit(cache=True, nogil=True)
 def lay_slots(objects, count, owners):
-    """Fill owners (slots, 2) with the object of each slot and the index in it; returns the slots."""
+    """Fill owners (slots, 2) with each slot's object and the index in it; returns the slots."""
     slot = 0
     for v in range(count):
         for k in range(objects[v, 1]):
@@ -200,9 +200,9 @@ def _lay_rest(
 def fill(seed, split, start, knobs, weights, input_ids, labels, code, objects, names, asked):
     """Write one example a row; returns (-1 or the first row that failed, the machine's flags).
 
-    ``input_ids`` and ``labels`` are (rows, length), ``code`` (rows, PAIRS, 2), ``objects`` (rows,
-    MOST_OBJECTS, 2), ``names`` (rows, NAMES), token ids, and ``asked`` (rows,) the printed slot,
-    all int16.
+    ``input_ids`` and ``labels`` are (rows, length), ``code`` (rows, pairs, 2), zeros, ``objects``
+    (rows, MOST_OBJECTS, 2), ``names`` (rows, NAMES), token ids, and ``asked`` (rows,) the printed
+    slot, all int16.
     """
     room = np.zeros(ROOM, np.int64)
     lines, places = np.zeros(PAIRS, np.int16), np.zeros(PAIRS, np.int16)
@@ -212,7 +212,7 @@ def fill(seed, split, start, knobs, weights, input_ids, labels, code, objects, n
     last = np.zeros(CELLS * machine.FRAMES, np.int32)
     log = np.zeros((LOG, 4), np.int64)
     edges, edge_begins = np.zeros(8 * LOG, np.int32), np.zeros(LOG + 1, np.int32)
-    counts, scratch = np.zeros(4, np.int64), np.zeros((6, 256), np.int64)
+    counts, scratch = np.zeros(4, np.int64), np.zeros(machine.SCRATCH, np.int64)
     whole, other = np.zeros((PAIRS, 2), np.int16), np.zeros((PAIRS, 2), np.int16)
     state_room = np.zeros((3, CELLS), np.int64)
     splits, kind, paired = knobs[SPLITS], knobs[KIND], knobs[PAIRED]
@@ -225,7 +225,7 @@ def fill(seed, split, start, knobs, weights, input_ids, labels, code, objects, n
         for attempt in range(MAX_ATTEMPTS):
             key = stream(seed, split, index, attempt)
             count, known, main = write_program(key, knobs, whole, objects[row], room)
-            if count < 0:
+            if count < 0 or count > code.shape[1]:
                 continue
             table = objects[row, :known]
             end, line = tokens.write_program(
@@ -248,8 +248,8 @@ def fill(seed, split, start, knobs, weights, input_ids, labels, code, objects, n
             if paired == FLIPPED:
                 # The other of the pair, too, must be this split's, defined, and short enough.
                 if not _find_flipped(
-                    key, split, knobs, weights, whole, other, count, table, ids,
-                    lines, places, begins, ends, *room_for, log, edges, edge_begins, counts, scratch,
+                    key, split, knobs, weights, whole, other, count, table, ids, lines, places,
+                    begins, ends, *room_for, log, edges, edge_begins, counts, scratch,
                 ):  # fmt: skip
                     continue
                 mine, its = (other, whole) if second else (whole, other)
@@ -280,8 +280,8 @@ def fill(seed, split, start, knobs, weights, input_ids, labels, code, objects, n
             break
         if not found:
             return row, 0
-        code[row, :count] = whole[:count]
-        code[row, count:] = 0
+        for k in range(count):
+            code[row, k, 0], code[row, k, 1] = whole[k, 0], whole[k, 1]
         objects[row, known:] = 0
         asked[row] = slot
         ids[0] = tokens.CLS

@@ -40,12 +40,13 @@ def sources(ids: np.ndarray, vocabulary: Vocabulary, kind: int, struct: bool) ->
     pieces = [*words, *(f"{word} " for word in words)]
     extra = [head(kind, struct), MAIN, "    ", "\n", f'    printf("{form}\\n", ']
     extra += [");\n    return 0;\n}\n", "\n\n"]
-    return join(_lay_out(ids, len(words)), (*pieces, *extra), "")
+    laid, lengths = _lay_out(ids, len(words))
+    return join(laid, (*pieces, *extra), "", lengths=lengths)
 
 
 @njit(cache=True, nogil=True)
-def _lay_out(ids: np.ndarray, count: int) -> np.ndarray:
-    """Pieces (rows, width) int16 of the programs; piece 0 is empty."""
+def _lay_out(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces (rows, width) int16 of the programs, and how many each row has."""
     rows, length = ids.shape
     # For each token: 1 no space after it, 2 none before it, 4 what a sign before it is unary after.
     class_of = np.zeros(count, np.int8)
@@ -62,7 +63,7 @@ def _lay_out(ids: np.ndarray, count: int) -> np.ndarray:
             class_of[token] |= 4
     class_of[tokens.RETURN] |= 4
     begin, main, indent, newline, printf, tail, gap = range(2 * count, 2 * count + 7)
-    laid = np.zeros((rows, 2 * length + 64), np.int16)
+    laid, lengths = np.empty((rows, 3 * length + 64), np.int16), np.empty(rows, np.int64)
     for row in range(rows):
         laid[row, 0] = begin
         at, k, depth, parens = 1, 1, 0, 0
@@ -119,7 +120,8 @@ def _lay_out(ids: np.ndarray, count: int) -> np.ndarray:
             laid[row, at] = ids[row, k]
             at, k = at + 1, k + 1
         laid[row, at] = tail
-    return laid
+        lengths[row] = at + 1
+    return laid, lengths
 
 
 def names(vocabulary: Vocabulary) -> tuple[str, ...]:

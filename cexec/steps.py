@@ -6,11 +6,9 @@ import numpy as np
 from numba import njit
 
 from cexec import layout, tokens
-from cexec.execution import EDGES
 from cexec.trace import FORMATS
 
-_VALUE_AFTER = (tokens.EQUALS, tokens.OPEN, tokens.COMMA, tokens.BRACE)
-_VALUE_AFTER += (tokens.PLUS, tokens.MINUS, tokens.STAR, tokens.CARET)
+EDGES = 8  # dependencies, and operands, of a write that are told at most
 
 
 def of_values(ids: np.ndarray, format: str, first_step: int) -> np.ndarray:
@@ -22,7 +20,7 @@ def of_values(ids: np.ndarray, format: str, first_step: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def _of_values(ids, form, first_step):  # type: ignore[no-untyped-def]
+def _of_values(ids, form, first_step):
     found = np.full(ids.shape, -1, np.int16)
     length = ids.shape[1]
     for row in range(len(ids)):
@@ -61,14 +59,27 @@ def _of_values(ids, form, first_step):  # type: ignore[no-untyped-def]
     return found
 
 
+@njit(cache=True)
 def last_constant(ids: np.ndarray, highest: int) -> np.ndarray:
     """(rows,) int32: the program's last constant that is a value by itself or is added to one."""
-    before = np.roll(ids, 1, axis=1)
-    program = (ids == tokens.PRINT).argmax(axis=1)[:, None] > np.arange(ids.shape[1])
-    number = (ids >= tokens.ZERO) & (ids <= tokens.ZERO + highest)
-    held = number & program & np.isin(before, _VALUE_AFTER)
-    last = ids.shape[1] - 1 - held[:, ::-1].argmax(axis=1)
-    return ids[np.arange(len(ids)), last].astype(np.int32) - tokens.ZERO
+    found = np.zeros(len(ids), np.int32)
+    for row in range(len(ids)):
+        j = 1
+        while ids[row, j] != tokens.PRINT:
+            before, token = ids[row, j - 1], ids[row, j]
+            if tokens.ZERO <= token <= tokens.ZERO + highest and (
+                before == tokens.EQUALS
+                or before == tokens.OPEN
+                or before == tokens.COMMA
+                or before == tokens.BRACE
+                or before == tokens.PLUS
+                or before == tokens.MINUS
+                or before == tokens.STAR
+                or before == tokens.CARET
+            ):
+                found[row] = token - tokens.ZERO
+            j += 1
+    return found
 
 
 def dependencies(
@@ -101,7 +112,7 @@ def dependencies(
 
 
 @njit(cache=True)
-def _dependencies(  # type: ignore[no-untyped-def]
+def _dependencies(
     ids, step_of, counts, log, places, edges, value, definition, operands, sources, depth
 ):
     begin = 0
@@ -114,7 +125,7 @@ def _dependencies(  # type: ignore[no-untyped-def]
             definition[row, step], depth[row, step] = place, log[begin + step, 4]
             # The statement's variables, up to its end: that of a block's head is its brace.
             count, j = 0, place + 1
-            while ids[row, j] != tokens.SEMICOLON and ids[row, j] != tokens.BRACE or (
+            while (ids[row, j] != tokens.SEMICOLON and ids[row, j] != tokens.BRACE) or (
                 ids[row, j] == tokens.BRACE and ids[row, j - 1] == tokens.EQUALS
             ):
                 name = tokens.NAME <= ids[row, j] < tokens.NAME + tokens.NAMES

@@ -15,7 +15,7 @@ from cexec.config import PRESETS, CexecConfig
 from cexec.execution import ROW_FACTS, execute
 from cexec.grammar import MOST_OBJECTS
 from cexec.oracle import Row
-from cexec.sampler import LOG, PAIRS, fill, program_sum
+from cexec.sampler import LOG, fill, program_sum
 from cexec.source import first_line, sources
 from lego.columns import list_column, padded
 from lego.task import (
@@ -81,8 +81,8 @@ class CexecTask:
         batch = {
             "input_ids": np.zeros((rows, length), np.int16),
             "labels": np.full((rows, length), IGNORED, np.int16),
-            "code": np.empty((rows, PAIRS, 2), np.int16),
-            "objects": np.empty((rows, MOST_OBJECTS, 2), np.int16),
+            "code": np.zeros((rows, length // 2, 2), np.int16),
+            "objects": np.zeros((rows, MOST_OBJECTS, 2), np.int16),
             "names": np.empty((rows, tokens.NAMES), np.int16),
             "asked": np.empty(rows, np.int16),
         }
@@ -121,17 +121,17 @@ class CexecTask:
         apart = np.abs(places[:, None] - places)
         same = (ids[:, :, None] == ids[:, None, :]) & names[:, :, None]
         step_of = self.steps(batch) if self.config.form == "causal" else None
-        edges = steps.dependencies(ids, step_of, self.executed(batch))
+        edges = steps.dependencies(ids, step_of, self.executed(batch, steps.EDGES))
         return edges | {
             "association": same & (apart > 0),
             "local": np.broadcast_to(apart <= LOCAL, same.shape),
         }
 
-    def executed(self, batch: Batch) -> dict[str, np.ndarray]:
+    def executed(self, batch: Batch, edges: int = 0) -> dict[str, np.ndarray]:
         """What the programs of a sampled batch did, see ``execution.execute``."""
         line = first_line(self.config.struct)
         return execute(
-            batch["code"], batch["objects"], batch["asked"], self.config.kind, line
+            batch["code"], batch["objects"], batch["asked"], self.config.kind, line, edges
         )
 
     def answers(self, batch: Batch) -> np.ndarray:
@@ -216,7 +216,7 @@ class CexecTask:
         lengths = (ids != self.pad_token_id).sum(axis=1)
         return pa.table(
             {
-                "text": self.vocabulary.render(ids),
+                "text": self.vocabulary.render(ids, lengths),
                 "prompt": _concatenate(source, "\n", question, " Answer with a number:"),
                 "answer": answer,
                 "source": source,
@@ -252,9 +252,7 @@ class CexecTask:
         ids = padded(table["input_ids"].combine_chunks(), self.max_length)
         weights = hash_weights(self.max_length)
         sums = np.array([program_sum(row, weights) for row in ids], np.uint64)
-        for wrong in np.flatnonzero(
-            owners(sums, len(self.splits)) != self.splits.index(split)
-        ):
+        for wrong in np.flatnonzero(owners(sums, len(self.splits)) != self.splits.index(split)):
             yield int(wrong), f"source={rows[wrong]['source']!r}: owned by another split"
 
     @staticmethod

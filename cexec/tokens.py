@@ -19,11 +19,12 @@ CLS, SEP = SPECIALS.index("[CLS]"), SPECIALS.index("[SEP]")
 NAMES = 26
 NAME = len(SPECIALS)  # the id of the variable that is declared first, or of the letter a
 TYPES = ("int", "unsigned", "uchar")  # the word of op.INT, op.UNSIGNED, op.UCHAR
-_SIGNS = (
+_SPELLED = (
     "int struct pair first second static f1 f2 if else for while break continue return print trace "
     "answer state <frame> <return> .. : // = += -= ^= ++ -- ; , ( ) [ ] { } . -> & * - ~ ! + / % | "
     "^ << >> < > <= >= == != && || ?"
-).split()
+)
+_SIGNS = _SPELLED.split()
 (
     TYPE, STRUCT, PAIR, FIRST, SECOND, STATIC, F1, F2, IF, ELSE, FOR, WHILE, BREAK, CONTINUE,
     RETURN, PRINT, TRACE, ANSWER, STATE, FRAME, RETURNED, SAME, COLON, COMMENT, EQUALS, PLUS_EQUALS,
@@ -37,8 +38,10 @@ ZERO = LINE + LINES + 1  # the number 0; other numbers lie around it, see ``numb
 
 # The signs of the binary operators ADD .. UNEQUAL, in the order of their opcodes.
 _BINARY = np.array(
-    [PLUS, MINUS, STAR, SLASH, PERCENT, AND, BAR, CARET, LEFT, RIGHT]
-    + [LESS, GREATER, AT_MOST, AT_LEAST, EQUAL, UNEQUAL],
+    [
+        *(PLUS, MINUS, STAR, SLASH, PERCENT, AND, BAR, CARET, LEFT, RIGHT),
+        *(LESS, GREATER, AT_MOST, AT_LEAST, EQUAL, UNEQUAL),
+    ],
     np.int16,
 )
 
@@ -66,7 +69,7 @@ def number(value: int, highest: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _insert(ids, begin, at, count):  # type: ignore[no-untyped-def]
+def _insert(ids, begin, at, count):
     """Make room for ``count`` tokens before ``begin``; returns the new end."""
     for j in range(at - 1, begin - 1, -1):
         ids[j + count] = ids[j]
@@ -74,7 +77,7 @@ def _insert(ids, begin, at, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _bare(ids, begin, at):  # type: ignore[no-untyped-def]
+def _bare(ids, begin, at):
     """Take away the parentheses around ids[begin:at]; returns the new end."""
     for j in range(begin, at - 2):
         ids[j] = ids[j + 1]
@@ -82,18 +85,17 @@ def _bare(ids, begin, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def write_program(code, objects, first_line, ids, lines, places, begins, ends, scratch):  # type: ignore[no-untyped-def]
+def write_program(code, objects, first_line, ids, lines, places, begins, ends, scratch):
     """Print a program's statements to ids[1:]; returns (the place after them, the line after them).
 
     Object v has the name NAME + v. ``first_line``: the source's line of the first function, or of
     main. ``lines`` and ``places``, (pairs,) int16: the source line of each pair that writes, and
     where in ids the name of what it writes stands. Line k's tokens are ids[begins[k]:ends[k]],
-    (LINES + 1,) int16. ``scratch``: (2, 64) int64. The place is len(ids) where ids or LINES do not
+    (LINES + 1,) int16. ``scratch``: (128,) int64. The place is len(ids) where ids or LINES do not
     suffice.
     """
     # Where the text of each value on the stack begins, and what it is: 0 a word or the like, 1 in
     # parentheses, 2 with a sign before it, or the sign of && or || that waits for its right side.
-    starts, shapes = scratch[0], scratch[1]
     at, top, line, pc = 1, 0, first_line, 0
     begins[:] = 0
     ends[:] = 0
@@ -107,60 +109,60 @@ def write_program(code, objects, first_line, ids, lines, places, begins, ends, s
         lines[pc] = before = line
         if op.ADD <= action <= op.UNEQUAL or action == op.TRUTH:
             top -= 1
-            left, right = starts[top - 1], starts[top]
-            sign = shapes[top - 1] if action == op.TRUTH else _BINARY[action - op.ADD]
+            left, right = scratch[top - 1], scratch[top]
+            sign = scratch[64 + top - 1] if action == op.TRUTH else _BINARY[action - op.ADD]
             at = _insert(ids, right, at, 2)
             _insert(ids, left, right, 1)
             ids[left], ids[right + 1], ids[at] = OPEN, sign, CLOSE
             at += 1
-            shapes[top - 1] = 1
+            scratch[64 + top - 1] = 1
         elif action == op.CONSTANT or action == op.GUARD:
-            starts[top], shapes[top] = at, 0
+            scratch[top], scratch[64 + top] = at, 0
             ids[at] = ZERO + operand
             at, top = at + 1, top + 1
         elif action == op.LOAD:
-            starts[top], shapes[top] = at, 0
+            scratch[top], scratch[64 + top] = at, 0
             ids[at] = NAME + operand
             at, top = at + 1, top + 1
         elif action == op.TARGET or action == op.ADDRESS:
-            starts[top], shapes[top] = at, 2
+            scratch[top], scratch[64 + top] = at, 2
             ids[at], ids[at + 1] = STAR if action == op.TARGET else AND, NAME + operand
             at, top = at + 2, top + 1
         elif action == op.MEMBER:
             v = operand >> 1
-            starts[top], shapes[top] = at, 0
+            scratch[top], scratch[64 + top] = at, 0
             ids[at], ids[at + 2] = NAME + v, FIRST + (operand & 1)
             ids[at + 1] = DOT if objects[v, 0] == op.STRUCT else ARROW
             at, top = at + 3, top + 1
         elif action == op.NEGATE or action == op.INVERT or action == op.NOT:
-            begin = starts[top - 1]
-            if shapes[top - 1] == 2:  # not --a, which is another thing
+            begin = scratch[top - 1]
+            if scratch[64 + top - 1] == 2:  # not --a, which is another thing
                 at = _insert(ids, begin, at, 1)
                 ids[begin], ids[at] = OPEN, CLOSE
                 at += 1
             at = _insert(ids, begin, at, 1)
             ids[begin] = MINUS if action == op.NEGATE else TILDE if action == op.INVERT else BANG
-            shapes[top - 1] = 2
+            scratch[64 + top - 1] = 2
         elif action == op.ALSO or action == op.OTHERWISE:
-            shapes[top - 1] = ALSO if action == op.ALSO else OTHERWISE
+            scratch[64 + top - 1] = ALSO if action == op.ALSO else OTHERWISE
         elif action == op.CHOSEN:
             top -= 2
-            asked, held, other = starts[top - 1], starts[top], starts[top + 1]
+            asked, held, other = scratch[top - 1], scratch[top], scratch[top + 1]
             at = _insert(ids, other, at, 3)
             _insert(ids, held, other, 2)
             _insert(ids, asked, held, 1)
             ids[asked], ids[held + 1], ids[other + 2], ids[at] = OPEN, QUESTION, COLON, CLOSE
             at += 1
-            shapes[top - 1] = 1
-        elif op.CALL == action:
+            scratch[64 + top - 1] = 1
+        elif action == op.CALL:
             count = 0
             while code[operand + 1 + count, 0] == op.PARAMETER:
                 count += 1
             top -= count
-            begin = starts[top]
+            begin = scratch[top]
             at = _insert(ids, begin, at, 2)
             ids[begin], ids[begin + 1], ids[at - 1] = F1 + code[operand, 1], OPEN, CLOSE
-            shapes[top] = 0
+            scratch[64 + top] = 0
             top += 1
         elif action == op.FOR:
             name = NAME + operand
@@ -207,7 +209,7 @@ def write_program(code, objects, first_line, ids, lines, places, begins, ends, s
             line += 1
         elif action == op.FILL:
             top -= objects[operand, 1]
-            begin = starts[top]
+            begin = scratch[top]
             ids[at - 1], ids[at] = UNBRACE, SEMICOLON  # instead of the last comma
             at += 1
             if objects[operand, 0] == op.ARRAY:
@@ -223,9 +225,9 @@ def write_program(code, objects, first_line, ids, lines, places, begins, ends, s
                 ids[begin + 3], ids[begin + 4] = EQUALS, BRACE
             line += 1
         elif action >= op.ARGUMENT or action == op.ELEMENT or action == op.PICK:
-            begin = starts[top - 1]
+            begin = scratch[top - 1]
             if action == op.IF or action == op.WHILE:
-                if shapes[top - 1] != 1:
+                if scratch[64 + top - 1] != 1:
                     at = _insert(ids, begin, at, 1)
                     ids[begin], ids[at] = OPEN, CLOSE
                     at += 1
@@ -237,9 +239,9 @@ def write_program(code, objects, first_line, ids, lines, places, begins, ends, s
             elif op.LIMIT <= action <= op.EXIT:
                 pass
             else:
-                if shapes[top - 1] == 1:
+                if scratch[64 + top - 1] == 1:
                     at = _bare(ids, begin, at)
-                    shapes[top - 1] = 0
+                    scratch[64 + top - 1] = 0
                 if action == op.ELEMENT:
                     at = _insert(ids, begin, at, 2)
                     ids[begin], ids[begin + 1], ids[at] = NAME + operand, BRACKET, UNBRACKET
@@ -250,7 +252,7 @@ def write_program(code, objects, first_line, ids, lines, places, begins, ends, s
                 elif action != op.PICK:
                     top -= 1
                     at = _write_statement(
-                        action, operand, objects, ids, begin, starts[top - 1], at, places, pc
+                        action, operand, objects, ids, begin, scratch[top - 1], at, places, pc
                     )
                     top -= action == op.STORE
                     line += 1
@@ -260,7 +262,7 @@ def write_program(code, objects, first_line, ids, lines, places, begins, ends, s
 
 
 @njit(cache=True, nogil=True)
-def _write_statement(action, operand, objects, ids, begin, index, at, places, pc):  # type: ignore[no-untyped-def]
+def _write_statement(action, operand, objects, ids, begin, index, at, places, pc):
     """Put what a statement has before its value, at ``begin``, and the semicolon after it.
 
     ``index``: where the value under it begins, the index of STORE.

@@ -12,6 +12,7 @@ import pytest
 import lego
 from cexec import batch, certificate, native
 from cexec.cli import main as cexec
+from cexec.task import CexecTask
 from lego.cli import main
 from lego.corpus import read_certificate, read_manifest
 
@@ -156,7 +157,10 @@ int main(void) {
     int a = 3;
     a++;
     printf("%d\\n", a);
-    exit(0);
+    if (a == 4) {
+        exit(0);
+    }
+    return 0;
 }
 """,
     "4\n",
@@ -175,6 +179,28 @@ def test_a_compiler_agrees_with_traces_worked_out_by_hand(name, sanitize):
     assert faults == []
     writes = sum(len(one["trace"]) for one in rows)
     assert vars(count) == {"rows": 310, "writes": writes, "mismatches": 0, "warnings": 0}
+
+
+@pytest.fixture(scope="module")
+def of_every_level():
+    """Some rows of each preset, of a split that the check of a finished corpus begins with."""
+    parts = []
+    for config in CexecTask.presets.values():
+        task = CexecTask(config, 3)
+        parts.append(task.table(task.sample("test", 0, 60)).select(SCHEMA.names))
+    return pa.concat_tables(part.cast(parts[0].schema) for part in parts)
+
+
+@pytest.mark.parametrize("name", native.SANITIZE)
+def test_a_compiler_agrees_with_every_level_of_the_generator(name, of_every_level):
+    compiler = compiler_of(name)
+    count, faults = certificate.check_rows(of_every_level, compiler, sanitize=True)
+    assert faults == []
+    assert count.rows == 60 * len(CexecTask.presets)
+
+
+def test_tcc_agrees_with_every_level_of_the_generator(of_every_level):
+    assert certificate.check_rows(of_every_level, compiler_of("tcc"))[1] == []
 
 
 def wrong_value(one):
@@ -480,21 +506,11 @@ def test_a_damaged_shard_gets_no_certificate(tmp_path, capsys):
     assert not (corpus / "certificate.json").exists()
 
 
-@pytest.fixture
-def certified(monkeypatch):
-    """The task with its judge, whatever the task's own module says of it."""
-    from cexec.task import CexecTask
-
-    judge = staticmethod(certificate.certify)
-    monkeypatch.setattr(CexecTask, "certifier", judge, raising=False)
-    return CexecTask
-
-
 ROWS = ["--rows", "train=60,validation=30,test=30", "--workers", "1", "--certify"]
 MAKE = ["make", "cexec"]
 
 
-def test_make_certifies_the_evaluation_splits_before_the_manifest(tmp_path, certified, capsys):
+def test_make_certifies_the_evaluation_splits_before_the_manifest(tmp_path, capsys):
     out = tmp_path / "C"
     assert main([*MAKE, str(out), "--preset", "straight", *ROWS]) == 0
     manifest = read_manifest(out)
@@ -513,9 +529,9 @@ def test_make_certifies_the_evaluation_splits_before_the_manifest(tmp_path, cert
     assert [part["split"] for part in check["splits"]] == ["validation", "test", "train"]
 
 
-def test_a_corpus_that_fails_its_check_has_no_manifest(tmp_path, certified, capsys, monkeypatch):
+def test_a_corpus_that_fails_its_check_has_no_manifest(tmp_path, capsys, monkeypatch):
     out = tmp_path / "C"
-    table = certified.table
+    table = CexecTask.table
 
     def damaged(self, batch):
         made = table(self, batch)
@@ -523,7 +539,7 @@ def test_a_corpus_that_fails_its_check_has_no_manifest(tmp_path, certified, caps
         return made.set_column(made.schema.get_field_index("stdout"), "stdout", wrong)
 
     with monkeypatch.context() as patch:
-        patch.setattr(certified, "table", damaged)
+        patch.setattr(CexecTask, "table", damaged)
         assert main([*MAKE, str(out), "--preset", "straight", *ROWS]) == 1
     said = capsys.readouterr().out
     assert r"row 0: stdout='x\n', but the compiler has" in said and "not certified" in said
@@ -531,7 +547,7 @@ def test_a_corpus_that_fails_its_check_has_no_manifest(tmp_path, certified, caps
     assert "train-" not in said  # the evaluation splits alone are checked
 
 
-def test_certify_is_refused_before_anything_is_made(tmp_path, certified, capsys, monkeypatch):
+def test_certify_is_refused_before_anything_is_made(tmp_path, capsys, monkeypatch):
     out = tmp_path / "C"
     assert main(["make", "chains", str(out), "--rows", "test=5", "--certify"]) == 2
     said = "task='chains': allowed tasks with a check of their own for --certify"
