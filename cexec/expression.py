@@ -76,14 +76,15 @@ def pick(key, room, avoid):
     """A scalar in scope other than ``avoid``, or -1; one that was not read yet goes first, and the
     one that was written last is a likely choice, which makes dependencies deep."""
     count = room[SCOPED] + (room[OTHERS] if room[DISTRACTED] else 0)
-    bits = draw(key, room, 4)
-    if room[UNREAD] > 0 and bits < 2:
-        for k in range(count):
-            if not room[READ + room[SCOPE + k]] and room[SCOPE + k] != avoid:
-                return room[SCOPE + k]
-    if bits & 1 and room[LAST] >= 0 and room[LAST] != avoid:
+    room[DRAWS] += 1
+    bits = word(key, room[DRAWS])
+    way, k = np.int64(bits & np.uint64(3)), np.int64(below(bits >> np.uint64(32), count))
+    if room[UNREAD] > 0 and way < 2:
+        for j in range(count):
+            if not room[READ + room[SCOPE + j]] and room[SCOPE + j] != avoid:
+                return room[SCOPE + j]
+    if way & 1 and room[LAST] >= 0 and room[LAST] != avoid:
         return room[LAST]
-    k = draw(key, room, count)
     if room[SCOPE + k] == avoid:
         if count == 1:
             return np.int64(-1)

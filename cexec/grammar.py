@@ -180,11 +180,10 @@ def _write_call(key, knobs, code, room, number):
 def _write_assignment(key, knobs, code, objects, room, must_read):
     """One statement that writes: a constant, a copy, a negation or an expression to some object."""
     kind = draw(key, room, 8)
-    aim = draw(key, room, 5) if not room[DISTRACTED] else 4
     first = room[LIMITS + 63]
     action, target = op.ASSIGN, np.int64(-1)
     aggregates = knobs[ARRAYS] + 2 * knobs[POINTERS]
-    if aggregates > 0 and aim < 2:
+    if aggregates > 0 and not room[DISTRACTED] and draw(key, room, 5) < 2:
         which = draw(key, room, aggregates)
         if which < knobs[ARRAYS]:
             action, target = op.STORE, first + which

@@ -11,13 +11,13 @@ WRITES, STATES, SCRATCHPAD, FRAMES, COMMENTS, ANSWER = range(6)
 ENCODER_FORM = 6  # no trace at all: the encoders' form
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _room(ids, at):
     """Whether a name, a value and the words around them fit in."""
     return at + 12 < len(ids)
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def write_name(slot, owners, objects, ids, at):
     """A slot's words: ``a``, ``m [ 2 ]`` or ``s . first``; owners: (slots, 2) object, index."""
     v, index = owners[slot, 0], owners[slot, 1]
@@ -32,7 +32,7 @@ def write_name(slot, owners, objects, ids, at):
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def write_value(value, highest, digits, ids, at):
     """One word, or with ``digits`` a sign and the digits."""
     if not digits:
@@ -94,7 +94,7 @@ def _write_comments(
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def step_word(step, highest, lowest):
     """#1 for step 0: the words after all numbers."""
     return tokens.ZERO + highest + 1 - lowest + step

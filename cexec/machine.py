@@ -21,6 +21,7 @@ UNWRITTEN, UNLOGGED = -1, -2  # in place of the write that a cell holds: none, a
 # the values carry, and the calls that are open.
 SLOTS, STACK, BEGINS, CARRIED, RETURN_TO, FRAME_OF = 0, 64, 128, 192, 448, 480
 SCRATCH = 512
+MARGIN = 24  # of the log, for what one initialiser or call writes
 
 # What ``run`` returns.
 STEPS, FLAGS, BRANCHES, TAKEN = 0, 1, 2, 3
@@ -47,7 +48,7 @@ def quotient(a, b):
     return size if (a < 0) == (b < 0) else -size
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def compute(kind, a, b, unsigned):
     """(a op b, flags) of an arithmetic operator, in int or in unsigned (6.5.5 to 6.5.14)."""
     flags = 0
@@ -149,29 +150,20 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
     # Value k on the stack carries the writes that it comes from: those of CARRIED from BEGINS[k] up
     # to where the next value's begin. Postfix order makes them lie one after the other.
     top = held = step = edge = flags = branches = taken = frames = base = 0
-    pc = ticks = 0
+    pc = laps = 0
     while code[pc, 0] != op.MAIN:  # functions stand before it
         pc += 1
     edge_begins[0] = 0
     while True:
         action, operand = np.int64(code[pc, 0]), np.int64(code[pc, 1])
-        ticks += 1
-        if action == op.HALT:
-            break
-        if step >= len(log) - 8 or edge >= len(edges) - 256 or ticks >= 64 * len(log):
-            flags |= ENDLESS
-            break
-        if top >= 56 or held >= 248:
-            flags |= ENDLESS
-            break
         cell = np.int64(-1)  # the cell that this action reads or writes
         reads = False
         value = np.int64(0)
-        if action == op.CONSTANT or action == op.GUARD:
+        if action == op.LOAD:
+            cell, reads = base + scratch[SLOTS + operand], True
+        elif action == op.CONSTANT or action == op.GUARD:
             scratch[STACK + top], scratch[BEGINS + top] = operand, held
             top += 1
-        elif action == op.LOAD:
-            cell, reads = base + scratch[SLOTS + operand], True
         elif action == op.ELEMENT:
             top -= 1
             index = scratch[STACK + top]
@@ -304,6 +296,10 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
                 pc = operand
         elif action == op.AGAIN:
             pc = operand - 1
+            laps += 1
+            if laps > len(log):  # a loop that writes nothing, or little
+                flags |= ENDLESS
+                break
         elif action == op.BREAK:
             pc = operand
         elif action == op.CONTINUE:
@@ -366,6 +362,8 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
             top -= 1
             memory[base + scratch[SLOTS + operand]] = scratch[STACK + top]
             last[base + scratch[SLOTS + operand]] = UNLOGGED
+        elif action == op.HALT:
+            break
         if reads:
             if action != op.ELEMENT:
                 scratch[BEGINS + top] = held
@@ -397,6 +395,9 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
             held = scratch[BEGINS + top]
             step += 1
             edge_begins[step] = edge
+            if step >= len(log) - MARGIN or edge >= len(edges) - 256:
+                flags |= ENDLESS
+                break
             if action == op.NEXT and value < code[operand + 1, 1]:
                 pc = operand + 2
         pc += 1

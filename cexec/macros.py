@@ -21,6 +21,7 @@ _HARMLESS = """
     lround llround lrint fabs fmod fmin fmax fdim fma hypot copysign isnan isinf isfinite
     signbit sqrtf powf expf logf sinf cosf tanf floorf ceilf roundf fabsf fmodf fminf fmaxf
     INT32_C UINT32_C INT64_C UINT64_C INTMAX_C UINTMAX_C __builtin_expect
+    __builtin_abort __builtin_exit
 """
 HARMLESS = frozenset(_HARMLESS.split())
 # Through a pointer to one of these a program could write unseen.

@@ -57,7 +57,7 @@ def program_sum(ids, weights):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _owner(ids, end, weights, splits):
     """The owner of a program whose names stand in the order of declaration already."""
     total = np.uint64(0)
@@ -66,7 +66,7 @@ def _owner(ids, end, weights, splits):
     return owner(total, splits)
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def lay_slots(objects, count, owners):
     """Fill owners (slots, 2) with each slot's object and the index in it; returns the slots."""
     slot = 0
@@ -77,7 +77,7 @@ def lay_slots(objects, count, owners):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def choose_asked(knobs, objects, main, owners, slots, last, log):
     """The slot at the end of the deepest chain of dependencies, the first of equals.
 
@@ -175,7 +175,7 @@ def _find_flipped(
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _lay_rest(
     knobs, log, counts, memory, slot, lines, begins, ends, line, owners, table, ids, end, room
 ):
@@ -297,8 +297,9 @@ def fill(seed, split, start, knobs, weights, input_ids, labels, code, objects, n
                 u = v + np.int64(below(bits, tokens.NAMES - v))
                 pool[v], pool[u] = pool[u], pool[v]
         for j in range(1, stop):
-            if tokens.NAME <= ids[j] < tokens.NAME + tokens.NAMES:
-                ids[j] = pool[ids[j] - tokens.NAME]
+            name = np.uint64(ids[j] - tokens.NAME)  # wraps where it is none
+            if name < np.uint64(tokens.NAMES):
+                ids[j] = pool[name]
         if knobs[FORM] == layout.ENCODER_FORM:
             for step in range(counts[STEPS]):
                 labels[row, places[log[step, PLACE]]] = log[step, VALUE] - knobs[FLOOR]

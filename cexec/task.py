@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cexec import card, steps, tokens
+from cexec import card, machine, steps, tokens
 from cexec.config import PRESETS, CexecConfig
 from cexec.execution import ROW_FACTS, execute
 from cexec.grammar import MOST_OBJECTS
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["CexecConfig", "CexecTask"]
 
 LOCAL = 2  # tokens to either side that count as local
-LIMIT = LOG - 8  # writes that a program may make
+LIMIT = LOG - machine.MARGIN  # writes that a program may make
 SHORTCUTS = ("initial-value", "last-constant", "copy-last-write", "majority", "no-branch")
 ELEMENTS = 8  # of the longest array: names are m, m[0] .. m[7], m.first, m.second
 

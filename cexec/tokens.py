@@ -62,13 +62,13 @@ def vocabulary(
     return Vocabulary((*names, *signs, *lines, *map(str, numbers), *counted))
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def number(value: int, highest: int) -> int:
     """The token id of a value, at least -lowest and at most highest."""
     return ZERO + value if value >= 0 else ZERO + highest - value
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _insert(ids, begin, at, count):
     """Make room for ``count`` tokens before ``begin``; returns the new end."""
     for j in range(at - 1, begin - 1, -1):
@@ -76,7 +76,7 @@ def _insert(ids, begin, at, count):
     return at + count
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _bare(ids, begin, at):
     """Take away the parentheses around ids[begin:at]; returns the new end."""
     for j in range(begin, at - 2):

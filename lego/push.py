@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-from lego.corpus import CARD, MANIFEST, digest, read_manifest, shards
+from lego.corpus import CARD, CERTIFICATE, MANIFEST, digest, read_manifest, shards
 from lego.task import SettingError, require
 
 TOKEN = "the token from HF_TOKEN or 'hf auth login'"
@@ -72,7 +72,7 @@ def _send(folder: Path, manifest: dict[str, Any], repo: str, private: bool) -> s
         repo_type="dataset",
         folder_path=folder,
         commit_message=f"{manifest['task']}, made by lego {manifest['version']}",
-        allow_patterns=[CARD, MANIFEST, "*.parquet"],
+        allow_patterns=[CARD, MANIFEST, CERTIFICATE, "*.parquet"],
         ignore_patterns=[glob.escape(file) for file in found - ours],
         # What the card's own patterns would read; of these, files that are sent are not deleted.
         delete_patterns=[

@@ -357,6 +357,7 @@ class Maker:
             self.scalars.append(v)
 
     def declarations(self, count):
+        self.calls = False  # whose writes an initialiser's would lie between
         for _ in range(count):
             v = self.declare()
             self.extreme() if not self.guarded and self.below(4) == 0 else self.constant()

@@ -195,6 +195,12 @@ TRAPS = {
         "int n = 2; int v[n]; for (int i = 0; i < n; i++) v[i] = i; int *p = v; p[1] = 3;",
         "3 n 2; 3 i 0; 3 v[0] 0; 3 i 1; 3 v[1] 1; 3 i 2; 3 v[1] 3",
     ),
+    "signs before a step": (
+        "int i = 1, j, m[1] = {4}, *p = m; j = -i++; j = ~ -i-- + 1; j = !*p++; j = -m[0]++;"
+        " -i++; j = -(*--p)++;",
+        "3 i 1; 3 m[0] 4; 3 i 2; 3 j -1; 3 i 1; 3 j 2; 3 j 0; 3 m[0] 5; 3 j -4; 3 i 2;"
+        " 3 m[0] 6; 3 j -5",
+    ),
     "sizeof evaluates nothing": (
         "int a[4], n = sizeof a / sizeof *a; n += sizeof(int);", "3 n 4; 3 n 8"
     ),
@@ -294,6 +300,7 @@ REFUSED = {
     "int a;\nint n = sizeof(a = 3);": (4, "a write that is not evaluated"),
     "int a = ({ int b = 3; b; });": (3, "a statement as an expression"),
     "__asm__(\"nop\");": (3, "inline assembly"),
+    "int a = 1, b = 2;\na || b = 3;": (4, "not understood as C"),
     "int a;\na = ;": (4, "not understood as C"),
     "errno = 3;": (3, "errno is not declared here"),
     "int *p;\np = (int[]){1, 2}; *p = 3;": (4, "a compound literal"),
@@ -461,13 +468,14 @@ def test_gdb_sees_the_same_values_at_the_same_lines(file, names, end, tmp_path):
     steps = [line.split() for line in ran.stdout.splitlines() if line.startswith("STEP")]
     assert len(steps) > 10, ran.stdout[-500:] + ran.stderr[-500:]
     values = {"true": 1, "false": 0}
+    writes = traced(source).writes
     for at, name in enumerate(names):
         seen = [(int(line), values.get(held[at], held[at])) for _, line, *held in steps]
         changes = [
             (before[0], int(after[1])) for before, after in pairwise(seen) if before[1] != after[1]
         ]
         last, mine = int(seen[0][1]), []
-        for write in traced(source).writes:
+        for write in writes:
             if write.name == name and write.value != last:
                 mine.append((write.line, write.value))
                 last = write.value

