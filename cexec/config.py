@@ -51,7 +51,7 @@ class CexecConfig:
     operators: str = "ring"  # copy: only copies and negation; ring: + - * (and ^); all of C's
     expression_depth: int = 1  # operators on top of each other, 1..4
     constructs: tuple[str, ...] = ()  # of if, for, while, jump, array, call, recursion, pointer
-    nesting: int = 1  # blocks in each other, 1..4
+    nesting: int = 1  # blocks in each other, 1..4; an if around break or continue is apart
     trips: int = 4  # of a loop, and calls of a recursion, at most, 2..16
     elements: int = 4  # of an array, 2, 4 or 8
     domain: str = "int"  # all values' type: int, unsigned, or uchar for unsigned char
@@ -122,7 +122,11 @@ class CexecConfig:
     def _further(self, split: str) -> dict[str, Any] | None:
         """The fields that a split changes; None where it has no further to go."""
         has = self.constructs
-        if split in ("test_values", "test_renamed", "test_flipped"):
+        if split == "test_flipped":  # other constants, or + for - and < for >
+            low, high = self.literals(split)
+            signs = self.operators != "copy" and self.domain != "unsigned"
+            return {} if low < high or signs else None
+        if split in ("test_values", "test_renamed"):
             return {}
         if split == "test_longer":
             field, value, held = "statements", 2 * self.statements, True

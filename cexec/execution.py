@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from cexec import bytecode as op
 from cexec import machine, tokens
 from cexec.grammar import MOST_OBJECTS
 from cexec.machine import BRANCHES, DEPTH, FLAGS, PLACE, SLOT, STEPS, TAKEN, VALUE
@@ -117,13 +116,7 @@ def _execute(code, objects, asked, kind, line, out, places, edges_out, facts, gu
             out[total + step, 2] = owners[log[step, SLOT], 1]
             out[total + step, 3] = log[step, VALUE]
             out[total + step, 4] = log[step, DEPTH]
-            place = log[step, PLACE]
-            if code[row, place, 0] == op.FUNCTION:  # a parameter's: found by its object
-                while code[row, place, 1] != owners[log[step, SLOT], 0] or (
-                    code[row, place, 0] != op.PARAMETER
-                ):
-                    place += 1
-            places[total + step] = at[place]
+            places[total + step] = at[log[step, PLACE]]
             count = 0
             for e in range(edge_begins[step], edge_begins[step + 1]):
                 if count < edges_out.shape[1]:

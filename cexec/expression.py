@@ -31,6 +31,8 @@ EXPRESSION, FIT_LEFT, FIT_RIGHT, EMIT, CONDITION, COMPARED, JUMP, FIXED = range(
 # Of EXPRESSION's detail, beside its depth: at least one operator; no comparison, no ?: and no ~;
 # perhaps a constant; no element or field.
 ROOT, PLAIN, RIGHT_SIDE, SIMPLE = 8, 16, 32, 64
+# Of CONDITION's: one comparison, one or two, or one that stands after another.
+ONE, PERHAPS_TWO, ANOTHER = 0, 1, 2
 
 
 @njit(forceinline=True)
@@ -266,7 +268,8 @@ def _task(room, count, task, detail):
 @njit(cache=True, nogil=True)
 def write_expression(key, knobs, code, room, task, detail):
     """Push a random value: EXPRESSION of a depth, or a CONDITION of one or two comparisons."""
-    room[SEEN] = -1
+    if task != CONDITION or detail != ANOTHER:
+        room[SEEN] = -1
     count = _task(room, 0, task, detail)
     while count > 0:
         count -= 1
@@ -285,14 +288,14 @@ def write_expression(key, knobs, code, room, task, detail):
                 low = room[LOW + top]
                 room[LOW + top], room[HIGH + top] = -1 - room[HIGH + top], -1 - low
             elif action == op.LESS:
-                count = _task(room, count, CONDITION, 0)
+                count = _task(room, count, CONDITION, ONE)
             elif action == op.CHOSEN:
                 count = _task(room, count, FIXED, op.CHOSEN)
                 count = _task(room, count, EXPRESSION, RIGHT_SIDE)
                 count = _task(room, count, FIXED, op.COLON)
                 count = _task(room, count, EXPRESSION, 0)
                 count = _task(room, count, FIXED, op.PICK)
-                count = _task(room, count, CONDITION, 0)
+                count = _task(room, count, CONDITION, ONE)
             else:
                 right = depth - 1
                 if action >= op.LEFT or action == op.DIVIDE or action == op.REMAINDER:
@@ -302,19 +305,21 @@ def write_expression(key, knobs, code, room, task, detail):
                 count = _task(room, count, EXPRESSION, right | PLAIN | RIGHT_SIDE)
                 count = _task(room, count, FIT_LEFT, action)
                 count = _task(room, count, EXPRESSION, (depth - 1) | PLAIN)
-        elif task == CONDITION:  # detail: whether it may have two comparisons
-            if detail and draw(key, room, 4) == 0:
+        elif task == CONDITION:
+            if detail == PERHAPS_TWO and draw(key, room, 4) == 0:
                 kind = op.ALSO if draw(key, room, 2) else op.OTHERWISE
                 count = _task(room, count, FIXED, op.TRUTH)
-                count = _task(room, count, COMPARED, 0)
+                count = _task(room, count, COMPARED, ANOTHER)
                 count = _task(room, count, FIXED, kind)
-            count = _task(room, count, COMPARED, 0)
+            count = _task(room, count, COMPARED, detail)
         elif task == COMPARED:
-            # Compilers warn of comparisons that say nothing: a side is never what the other is.
+            # Compilers warn of comparisons that say nothing. So the sides differ, and a second
+            # comparison is not of what the first one compares.
             depth = 1 if knobs[OPERATORS] == ALL and draw(key, room, 4) == 0 else 0
+            simple = SIMPLE if detail == ANOTHER else 0
             count = _task(room, count, EMIT, op.LESS + draw(key, room, 6))
             count = _task(room, count, EXPRESSION, RIGHT_SIDE | SIMPLE)
-            count = _task(room, count, EXPRESSION, depth | (depth and ROOT) | PLAIN)
+            count = _task(room, count, EXPRESSION, depth | (depth and ROOT) | PLAIN | simple)
         elif task == FIT_LEFT:
             fit(knobs, code, room, detail, False)
             if detail == op.SUBTRACT and knobs[KIND] == op.UNSIGNED:

@@ -12,6 +12,7 @@ from numba import njit
 from cexec import bytecode as op
 from cexec.expression import (
     ALL,
+    ANOTHER,
     ARRAYS,
     AT,
     CONDITION,
@@ -32,9 +33,11 @@ from cexec.expression import (
     MODULUS,
     NESTING,
     OBJECTS,
+    ONE,
     OPERATORS,
     OTHER_VARIABLES,
     OTHERS,
+    PERHAPS_TWO,
     POINTERS,
     READ,
     RECURSION,
@@ -67,6 +70,7 @@ BLOCK, LEFT, PLACE, SCOPED_BEFORE, WEIGHT, CALLED = range(9 * 64, 15 * 64, 64)
 ROOM = 15 * 64
 ASSIGNMENT, JUMP, THEN, ELSE, FOR, WHILE = range(6)  # statements; from THEN on, blocks
 MOST_OBJECTS = 26  # as many as there are names
+SLACK = 320  # pairs of the longest statement, and of ``_write_rest``
 
 
 @njit(cache=True, nogil=True)
@@ -252,7 +256,7 @@ def _open_block(key, knobs, code, objects, room, level, kind, left):
     room[BLOCK + inside] = kind
     room[LEFT + inside] = 1 + draw(key, room, min(left, 3))
     if kind == THEN:
-        write_expression(key, knobs, code, room, CONDITION, 1)
+        write_expression(key, knobs, code, room, CONDITION, PERHAPS_TWO)
         room[TOP] -= 1
         room[PLACE + inside] = room[AT]
         emit(code, room, op.IF, 0)
@@ -285,7 +289,7 @@ def _open_block(key, knobs, code, objects, room, level, kind, left):
             also = room[AT]
             emit(code, room, op.ALSO, 0)
             room[SEEN] = counter
-            write_expression(key, knobs, code, room, CONDITION, 0)
+            write_expression(key, knobs, code, room, CONDITION, ANOTHER)
             room[TOP] -= 1
             code[also, 1] = room[AT]
             emit(code, room, op.TRUTH, 0)
@@ -328,7 +332,7 @@ def _close_block(key, code, room, level):
 @njit(cache=True, nogil=True)
 def _write_jump(key, knobs, code, room):
     """``if (a < b) { break; }``, or continue."""
-    write_expression(key, knobs, code, room, CONDITION, 0)
+    write_expression(key, knobs, code, room, CONDITION, ONE)
     room[TOP] -= 1
     place = room[AT]
     emit(code, room, op.IF, place + 2)
@@ -449,7 +453,7 @@ def write_program(key, knobs, code, objects, room):
     level, loops, left = 0, 0, knobs[STATEMENTS]
     room[WEIGHT + 0] = 1
     while left > 0 or level > 0:
-        if room[AT] > len(code) - 128:
+        if room[AT] > len(code) - SLACK:
             return -1, room[OBJECTS], main
         if level > 0 and room[LEFT + level] == 0:
             loops -= room[BLOCK + level] >= FOR

@@ -44,7 +44,7 @@ def stored(value, kind):
 @njit(inline="always")
 def quotient(a, b):
     """C truncates towards zero (6.5.5)."""
-    size = abs(a) // abs(b)
+    size = np.int64(np.uint32(abs(a)) // np.uint32(abs(b)))  # half the width, twice as fast
     return size if (a < 0) == (b < 0) else -size
 
 
@@ -246,7 +246,7 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
                 edge = record(
                     log,
                     step,
-                    callee,
+                    callee + 1 + k,
                     slot,
                     value,
                     scratch,
@@ -380,11 +380,14 @@ def run(code, objects, kind, every_branch, memory, last, log, edges, edge_begins
             top -= 1
             value = stored(scratch[STACK + top], kind)
             memory[cell], last[cell] = value, step
+            slot = cell - base
+            if not 0 <= slot < cells:  # a pointer reached another frame
+                slot = cell % cells
             edge = record(
                 log,
                 step,
                 pc,
-                cell % cells,
+                slot,
                 value,
                 scratch,
                 scratch[BEGINS + top],

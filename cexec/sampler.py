@@ -22,6 +22,7 @@ from lego.task import MAX_ATTEMPTS, owner
 
 FIRST_NAME_WORD = 10_000  # words of an example's stream from here on choose names
 FIRST_FLIP_WORD = 20_000  # and from here on, what is flipped
+MOST_LITERALS = 8  # other values of a constant that a flip may take, or operators would be rare
 
 # Knobs of an example beside those of its program.
 (
@@ -30,7 +31,7 @@ FIRST_FLIP_WORD = 20_000  # and from here on, what is flipped
 ALL_KNOBS = KNOBS + 9
 ALONE, FLIPPED, RENAMED = 0, 1, 2  # values of PAIRED
 CELLS = 128  # slots of a frame at most
-PAIRS = 768  # of a program's code at most
+PAIRS = 1024  # of a program's code at most
 LOG = 512  # writes at most
 
 
@@ -109,7 +110,7 @@ def _alternatives(knobs, code, pc):
     action = code[pc, 0]
     guarded = pc > 0 and code[pc - 1, 0] == op.GUARD
     if action == op.CONSTANT:
-        return knobs[HIGHEST] - knobs[LOWEST]
+        return min(knobs[HIGHEST] - knobs[LOWEST], MOST_LITERALS)
     if guarded:
         return np.int64(0)
     if (action == op.ADD or action == op.SUBTRACT) and knobs[KIND] != op.UNSIGNED:
@@ -122,8 +123,9 @@ def _flip(knobs, code, pc, which):
     """Put an alternative in place of a pair."""
     action = np.int64(code[pc, 0])
     if action == op.CONSTANT:
-        value = knobs[LOWEST] + which
-        code[pc, 1] = value + (value >= code[pc, 1])
+        span = knobs[HIGHEST] - knobs[LOWEST]
+        further = 1 + which * span // _alternatives(knobs, code, pc)
+        code[pc, 1] = knobs[LOWEST] + (code[pc, 1] - knobs[LOWEST] + further) % (span + 1)
     elif action <= op.SUBTRACT:
         code[pc, 0] = op.ADD + op.SUBTRACT - action
     else:
@@ -289,8 +291,9 @@ def fill(seed, split, start, knobs, weights, input_ids, labels, code, objects, n
         pool = names[row]
         for j in range(tokens.NAMES):
             pool[j] = tokens.NAME + j
-        if knobs[SHUFFLED]:
-            if second and paired == RENAMED:
+        renamed = second and paired == RENAMED
+        if knobs[SHUFFLED] or renamed:
+            if renamed:
                 key = stream(seed, split, index, MAX_ATTEMPTS + attempt)
             for v in range(known):  # the first of a Fisher-Yates shuffle
                 bits = word(key, FIRST_NAME_WORD + v)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pyarrow as pa
 from numba import njit
@@ -32,16 +34,22 @@ def sources(ids: np.ndarray, vocabulary: Vocabulary, kind: int, struct: bool) ->
 
     Pieces of text are put on end: a piece is a token, a token and a space, or a part of a line.
     """
+    count, pieces = _pieces(vocabulary, kind, struct)
+    laid, lengths = _lay_out(ids, count)
+    return join(laid, pieces, "", lengths=lengths)
+
+
+@lru_cache
+def _pieces(vocabulary: Vocabulary, kind: int, struct: bool) -> tuple[int, tuple[str, ...]]:
+    """How many words there are, and the pieces: words, words and a space, parts of lines."""
     words = ["", *SPECIALS[1:], *vocabulary.plain]
     words[tokens.TYPE] = C_TYPES[kind]
     if kind == op.UNSIGNED:
         words[tokens.ZERO :] = [f"{word}u" for word in words[tokens.ZERO :]]
     form = "%u" if kind == op.UNSIGNED else "%d"
-    pieces = [*words, *(f"{word} " for word in words)]
     extra = [head(kind, struct), MAIN, "    ", "\n", f'    printf("{form}\\n", ']
     extra += [");\n    return 0;\n}\n", "\n\n"]
-    laid, lengths = _lay_out(ids, len(words))
-    return join(laid, (*pieces, *extra), "", lengths=lengths)
+    return len(words), (*words, *(f"{word} " for word in words), *extra)
 
 
 @njit(cache=True, nogil=True)
@@ -63,7 +71,7 @@ def _lay_out(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
             class_of[token] |= 4
     class_of[tokens.RETURN] |= 4
     begin, main, indent, newline, printf, tail, gap = range(2 * count, 2 * count + 7)
-    laid, lengths = np.empty((rows, 3 * length + 64), np.int16), np.empty(rows, np.int64)
+    laid, lengths = np.empty((rows, 6 * length + 64), np.int16), np.empty(rows, np.int64)
     for row in range(rows):
         laid[row, 0] = begin
         at, k, depth, parens = 1, 1, 0, 0

@@ -24,7 +24,7 @@ def _of_values(ids, form, first_step):
     found = np.full(ids.shape, -1, np.int16)
     length = ids.shape[1]
     for row in range(len(ids)):
-        j, step = 1, -1
+        j, step, most = 1, -1, -1
         while ids[row, j] != tokens.TRACE:
             j += 1
         # After a word that opens a write: where its value is looked for.
@@ -35,10 +35,11 @@ def _of_values(ids, form, first_step):
             if form == layout.COMMENTS:
                 opens = token >= first_step
             if token == tokens.ANSWER:
-                step += 1
+                step = most + 1
                 open_, named = True, True
-            elif opens:
-                step += 1
+            elif opens:  # comments stand in the order of lines, with the number of their step
+                step = token - first_step if form == layout.COMMENTS else step + 1
+                most = max(most, step)
                 open_, named = form != layout.SCRATCHPAD, False
             elif form == layout.SCRATCHPAD and token == tokens.STATE:
                 open_, named = True, False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +95,18 @@ def join(
     """
     if lengths is None:
         lengths = np.full(len(ids), ids.shape[1])
+    packed, begins, sizes = _spelling(tuple(words), gap, tuple(tight))
+    data, offsets = _spell(ids, lengths, packed, begins, sizes)
+    return pa.Array.from_buffers(
+        pa.string(), len(ids), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    )
+
+
+@lru_cache
+def _spelling(
+    words: tuple[str, ...], gap: str, tight: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The letters of all words, and of all words after a gap, as ``_spell`` takes them."""
     gaps = [gap if word and word not in tight else "" for word in words]
     spelled = [word.encode() for word in (*words, *map("".join, zip(gaps, words, strict=True)))]
     # Chunks of eight bytes, at least one, each of which is one store.
@@ -102,10 +114,7 @@ def join(
     packed = [int.from_bytes(chunk, "little") for word in chunks for chunk in word]
     begins = np.cumsum([0, *map(len, chunks)])
     sizes = np.array([len(word) for word in spelled])
-    data, offsets = _spell(ids, lengths, np.array(packed, np.uint64), begins, sizes)
-    return pa.Array.from_buffers(
-        pa.string(), len(ids), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    )
+    return np.array(packed, np.uint64), begins, sizes
 
 
 @njit(cache=True)

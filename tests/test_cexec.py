@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import datasets
 import numpy as np
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lego
-from cexec import card, layout, reference, trace
+from cexec import card, reference, trace
 from cexec.config import DOMAINS, EVALUATIONS, PRESETS, CexecConfig
 from cexec.oracle import Row
 from cexec.sampler import program_sum
@@ -48,7 +48,7 @@ def test_published_columns_are_what_the_source_gives(name, split):
     assert table.schema.names == list(task.features)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(configs(), st.integers(0, 2**62), st.integers(0, 2**40), st.data())
 def test_every_config_publishes_what_the_source_gives(config, seed, start, data):
     task = CexecTask(config, seed)
@@ -56,7 +56,9 @@ def test_every_config_publishes_what_the_source_gives(config, seed, start, data)
     batch = task.sample(split, start, start + 6)
     table = task.table(batch)
     assert list(task.check(table, split)) == []
-    assert task.tokenizer()(table["text"].to_pylist())["input_ids"] == table["input_ids"].to_pylist()
+    assert (
+        task.tokenizer()(table["text"].to_pylist())["input_ids"] == table["input_ids"].to_pylist()
+    )
 
 
 def damage_of(row):
@@ -306,7 +308,9 @@ def test_the_graph_says_what_each_write_depends_on(name):
     assert np.array_equal(graph["local"][0], distance <= 2)
     said = [words[token] for token in batch["input_ids"][0]]
     names = [word if re.fullmatch(r"[a-z]", word) else None for word in said]
-    same = [[a == b is not None and i != j for j, b in enumerate(names)] for i, a in enumerate(names)]
+    same = [
+        [a == b is not None and i != j for j, b in enumerate(names)] for i, a in enumerate(names)
+    ]
     assert np.array_equal(graph["association"][0], np.array(same))
 
 
@@ -419,7 +423,12 @@ _JUMP = re.compile(r" *if \(.*\) {\n *(?:break|continue);\n *}\n")
 
 def shape(row):
     """(statements, blocks in each other) of a source's main; a jump's `if` is no block."""
-    main_ = _JUMP.sub("", row["source"]).split("int main(void) {\n")[1].split("    printf(")[0].split("\n")[:-1]
+    main_ = (
+        _JUMP.sub("", row["source"])
+        .split("int main(void) {\n")[1]
+        .split("    printf(")[0]
+        .split("\n")[:-1]
+    )
     inside = [line for line in main_ if not re.match(r" *(?:} else {|})$", line)]
     return len(inside), max((len(line) - len(line.lstrip())) // 4 for line in main_) - 1
 
@@ -437,7 +446,8 @@ def test_longer_programs_are_longer():
     for name in ("copy", "straight", "expr"):
         task = TASKS[name]
         train, longer = (
-            [shape(row)[0] for row in rows_of(task, split, 300)] for split in ("train", "test_longer")
+            [shape(row)[0] for row in rows_of(task, split, 300)]
+            for split in ("train", "test_longer")
         )
         fewest = task.config.variables + 2 * task.config.statements
         assert max(train) < fewest <= min(longer)
@@ -497,7 +507,7 @@ def test_a_split_is_there_where_it_goes_beyond():
 def test_the_depth_of_the_answer_is_what_was_asked_for(name, depth):
     task = changed(name, dependency_depth=depth, statements=10, length=1024)
     for split in task.splits:
-        rows = rows_of(task, split, 40)[: None if split != "test_flipped" else None : 1]
+        rows = rows_of(task, split, 40)
         if split == "test_flipped":  # a flip may change what runs, and so how deep it gets
             rows = rows[::2]
         assert {row["dependency_depth"] for row in rows} == {depth}, split
@@ -520,7 +530,7 @@ def test_names_are_in_order_or_numbered(name):
         task = changed(name, naming=naming)
         rows = rows_of(task, "train", 40)
         for row in rows:
-            text = re.sub(r"#.*|\\n|struct pair {[^}]*}", "", row["source"])
+            text = re.sub(r'#.*|".*"|struct pair {[^}]*}', "", row["source"])
             found = dict.fromkeys(re.findall(r"\b(?:[a-z]|v\d+)\b", text))
             assert list(found) == known[: len(found)]
         assert list(task.check(task.table(task.sample("train", 0, 40)), "train")) == []
@@ -545,7 +555,7 @@ def test_shortcuts_against_slow_definitions(name):
         words = trace.words(row["source"].split("printf(")[0].replace("\n", " "))
         constants = [
             int(word.removesuffix("u"))
-            for before, word in zip(words, words[1:], strict=False)
+            for before, word in pairwise(words)
             if word[0].isdecimal() and before in list("=(,{+-*^")
         ]
         assert guesses["last-constant"][k] == constants[-1], row["source"]
@@ -565,7 +575,9 @@ def test_answers_and_branches_are_balanced(name):
     found = card.balance(TASKS[name])
     assert found["entropy"] >= 0.85 * found["domain"]
     rows = rows_of(TASKS[name], "train", 2000)
-    assert abs(card.entropy(np.array([int(row["answer"]) for row in rows])) - found["entropy"]) < 0.2
+    assert (
+        abs(card.entropy(np.array([int(row["answer"]) for row in rows])) - found["entropy"]) < 0.2
+    )
     taken, all_ = (sum(row[column] for row in rows) for column in ("branches_taken", "branches"))
     if {"if", "recursion"} & set(TASKS[name].config.constructs):
         assert 0.3 <= found["taken"] <= 0.7
@@ -584,7 +596,12 @@ def test_the_card_says_what_the_config_is():
 # Bytes.
 
 PINS = ("train", "test", "test_flipped")
-PINNED: dict[str, str] = {}  # python tests/test_cexec.py prints it anew
+# Made by python tests/test_cexec.py
+PINNED = {
+    "copy": "90afc3bb6bca7a1d", "straight": "3a9010fa71ce9180", "expr": "071126314ca3b994",
+    "branch": "d58e27d0c29821f2", "loop": "00e1146d6aee68a7", "nest": "6a7434b2f926829e",
+    "array": "891c77fe6b7373c1", "func": "70bf211783e89141", "ptr": "42e10146c86b75e6",
+}  # fmt: skip
 
 
 def digest_of(name, splits=PINS, rows=200):
@@ -606,7 +623,7 @@ def test_any_ranges_give_the_same_bytes(config, cuts, data):
     task = CexecTask(config, 3)
     split = data.draw(st.sampled_from(task.splits))
     whole, bounds = task.sample(split, 0, 9), [0, *sorted(cuts), 9]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         part = task.sample(split, start, stop)
         for column, values in whole.items():
             np.testing.assert_array_equal(part[column], values[start:stop])
@@ -648,7 +665,8 @@ def test_bytes_depend_neither_on_the_hash_seed_nor_on_compilation(environment, n
         ({"elements": 3}, "elements=3: allowed 2, 4, 8"),
         ({"distractors": 0.95}, "distractors=0.95: allowed 0 .. 0.9"),
         ({"distractors": 0.5, "variables": 2}, "variables=2: allowed 3..16 with distractors"),
-        ({"operators": "rings"}, "operators='rings': allowed copy, ring, all (did you mean 'ring'?)"),
+        ({"operators": "rings"},
+         "operators='rings': allowed copy, ring, all (did you mean 'ring'?)"),
         ({"domain": "char"}, "domain='char': allowed int, unsigned, uchar (did you mean 'uchar'?)"),
         ({"operators": "copy", "domain": "unsigned"},
          "domain='unsigned': allowed int, uchar with operators='copy'"),
@@ -699,7 +717,6 @@ def test_values_keep_to_their_domain(domain):
     task = changed("nest", **fields)
     held = [w["value"] for row in rows_of(task, "train", 500) for w in row["trace"]]
     assert low <= min(held) <= low + 3 and high - 3 <= max(held) <= high
-    assert layout.WRITES == FORMATS.index("writes")
 
 
 if __name__ == "__main__":

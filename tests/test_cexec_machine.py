@@ -75,7 +75,9 @@ def test_compilers_agree(ladder, name, compiler):
 
 def test_zig_agrees():
     """Its start is slow, and it is a clang: one file for all levels."""
-    rows = [row for config in PRESETS.values() for row in rows_of(CexecTask(config, 12), "test", 30)]
+    rows = [
+        row for config in PRESETS.values() for row in rows_of(CexecTask(config, 12), "test", 30)
+    ]
     agree(rows, compiler_of("zig"), sanitize=False)
 
 
@@ -99,7 +101,7 @@ def compare_logs(program, source, ran):
 
 
 def statement_of(program, place):
-    """(source line, the action that ends it) of the straight-line statement around a pair."""
+    """The action that ends the straight-line statement around a pair."""
     while not op.DECLARE <= program.code[place, 0] <= op.AIM_AGAIN:
         place += 1
     return int(program.code[place, 0])
@@ -227,5 +229,5 @@ def test_an_array_at_its_end():
     inside = make.finished(1)
     assert inside.run().tolist() == [3, 0, 0, 0]
     assert inside.executed()[0] == [(9, "a[0]", 3), (9, "a[1]", 4), (10, "b", 4)]
-    inside.code[5, 1] = 2  # where the index's CONSTANT stands
+    inside.code[6, 1] = 2  # where the index's CONSTANT stands
     assert inside.run()[machine.FLAGS] == machine.BOUNDS

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -259,7 +260,8 @@ def _codeio(absent: dict[str, str]) -> dict[str, Callable[[], int]]:
     items = count()
 
     def portion() -> int:
-        with redirect_stdout(io.StringIO()):  # it prints what its programs stumble over
+        # It tells of every fault of its programs.
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
             return len([made[i] for i in islice(items, SLOW // 10)])
 
     name = f"reasoning-gym {version('reasoning-gym')}, codeio: question and answer, no trace"
