@@ -15,7 +15,7 @@ ROWS = 10_000  # of train, from which the balance is counted
 
 _OPERATORS = {
     "copy": "copies and negations alone",
-    "ring": "constants, copies, negations, and `+ - *` (and `^` with unsigned char)",
+    "ring": "constants, copies, negations and `+ - *`",
     "all": "all of C's arithmetic, bitwise, comparison, logical and conditional operators",
 }
 _CONSTRUCTS = {
@@ -56,41 +56,50 @@ def balance(task: CexecTask) -> dict[str, float]:
 def describe(task: CexecTask) -> str:
     """Markdown: what a row is, how it is made, how balanced it is, which shortcuts there are."""
     config = task.config
+    operators = _OPERATORS[config.operators]
+    if config.operators == "ring" and config.domain == "uchar":
+        operators += " and `^`"
     holds = [_CONSTRUCTS[construct] for construct in config.constructs]
+    may = f", and which may hold {', '.join(holds)}" if holds else ""
     values = f"`{_TYPES[config.domain]}`"
-    if config.domain != "uchar":
-        bound = "+-" if config.domain == "int" else "0 .. "
-        values += f", reduced to {bound}{config.modulus - 1} in the program's own text"
+    if config.domain == "int":
+        values += f", brought to {1 - config.modulus} .. {config.modulus - 1} by `%` in the text"
+    if config.domain == "unsigned":
+        values += f", brought to 0 .. {config.modulus - 1} by `%` in the text"
     found = balance(task)
-    taken = ""
-    if found["taken"] == found["taken"]:
-        taken = f"; {found['taken']:.0%} of the conditions of `if` hold"
+    taken = f"; {found['taken']:.0%} of the conditions of `if` hold" if config.branches else ""
     asked = "the deepest chain of dependencies"
     if config.dependency_depth:
         asked = f"a chain of {config.dependency_depth} dependencies"
+    functions = "call" in config.constructs or "recursion" in config.constructs
+    called = " (a call writes its parameters)" if functions else ""
+    read = (
+        f"`print` and the variable, the word `trace`, and the log in the format "
+        f"`{config.format}` with the answer; `labels` are the tokens after `trace`"
+        if config.form == "causal"
+        else "and `print` and the variable; `labels` are the values last written, at the names"
+    )
+    branch = " and `no-branch` (every `if` is taken)" if config.branches else ""
     return "\n\n".join(
         [
             f"Config `{config_name(type(task), config)}`: C programs with {config.variables} "
-            f"variables and {config.statements} statements after their declarations: "
-            f"{'; '.join([_OPERATORS[config.operators], *holds])}. All values are {values}. "
-            f"Nothing is undefined: divisors, shifts, indices and overflow are guarded in the "
-            f"text. The paper's own generator of C programs is not published: this one is our "
-            f"reconstruction.",
-            f"`source` is a complete C11 program, `trace` has every write in order (line numbers "
-            f"of `source`; a call writes its parameters), and `stdout` is what it prints: the "
-            f"variable at the end of {asked}. `text` is what a small model reads: the words of the "
-            f"statements, `print` and the variable, and then, for a causal model, the word `trace` "
-            f"and the log in the format `{config.format}` with the answer; `labels` are the tokens "
-            f"after `trace`, or for an encoder the value last written to each name. Depths and "
-            f"`distractors`, the writes that the answer does not depend on, count dependencies "
-            f"between values, not what decides a branch. Programs that differ in names alone fall "
-            f"into the same split. Examples longer than {config.length} tokens are drawn anew.",
+            f"variables and {config.statements} statements after their declarations, of "
+            f"{operators}{may}. All values are {values}. Nothing is undefined: what C would not "
+            f"define is guarded in the text. The paper's own generator of C programs is not "
+            f"published: this one is our reconstruction.",
+            f"`source` is a complete C11 program, `trace` has every write in order with its line "
+            f"in `source`{called}, and `stdout` is what it prints: the variable at the end of "
+            f"{asked}. `text` is what a small model reads: the words of the statements, {read}. "
+            f"`dependency_depth` and `distractors`, the writes that the answer does not depend on, "
+            f"count dependencies between values, not what decides a branch. Programs that differ "
+            f"in names alone belong to the same split. Examples longer than {config.length} tokens "
+            f"are drawn anew.",
             f"Balance, of {ROWS:,} rows of train: the answers' entropy is {found['entropy']:.2f} "
             f"bits, {found['entropy'] / found['domain']:.0%} of the {found['domain']:.2f} bits of "
             f"all values{taken}.",
-            "Known shortcuts for what is printed: `initial-value` (the variable's first value), "
-            "`last-constant` (the last constant in the text that is a value), `copy-last-write` "
-            "(the last write's value), `majority` (the value written most often) and `no-branch` "
-            "(every `if` is taken).",
+            f"Known shortcuts for what is printed: `initial-value` (the variable's first value), "
+            f"`last-constant` (the last constant in the text that is a value){branch} need the "
+            f"program alone; `copy-last-write` (the last write's value) and `majority` (the value "
+            f"written most often) need its trace.",
         ]
     )

@@ -108,6 +108,11 @@ class CexecConfig:
         return -self.highest if self.domain == "int" else 0
 
     @property
+    def branches(self) -> bool:
+        """Whether a program may hold an ``if``."""
+        return any(construct in self.constructs for construct in ("if", "jump", "recursion"))
+
+    @property
     def struct(self) -> bool:
         return "pointer" in self.constructs
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cexec import sandbox
 from cexec.instrument import RUNTIME, Untraceable, instrument
 from cexec.native import SANITIZE, Compiler
+from cexec.sandbox_scan import ScanError, includes
 from cexec.trace import FORMATS, Write, render
 from lego.corpus import PARQUET, whole_file
 from lego.task import SettingError, choose, require
@@ -65,6 +66,10 @@ def trace_source(
     Undefined behaviour that the compiler can trap ends the run. Raises Untraceable
     (``FILE:LINE: reason``), or SandboxError for what does not compile or hits a limit.
     """
+    try:  # before it stands below the runtime, where its lines have other numbers
+        includes(source)
+    except ScanError as error:
+        raise Untraceable(f"{file}:{error.line}: {error.why}") from None
     text = f"{RUNTIME}#line 1\n{instrument(source, file)}"
     flags = (*FLAGS, *SANITIZE.get(compiler.name, ()))
     try:

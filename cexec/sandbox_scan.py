@@ -34,7 +34,7 @@ class ScanError(ValueError):
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}")
-        self.line = line
+        self.line, self.why = line, why
 
 
 def includes(text: str) -> list[tuple[int, str]]:

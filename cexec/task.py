@@ -143,19 +143,25 @@ class CexecTask:
         ``initial-value``: the asked variable's first value. ``last-constant``: the last constant
         of the program that is a value (not a modulus, an index or a bound). ``copy-last-write``:
         the last write's value. ``majority``: the value written most often, the smallest of equals.
-        ``no-branch``: what is printed if every ``if`` is taken, 0 where that is undefined.
+        ``no-branch``, where there may be an ``if``: what is printed if every one is taken, 0 where
+        that is undefined.
         """
         return self._shortcuts(batch, self.executed(batch))
 
     def _shortcuts(self, batch: Batch, ran: dict[str, np.ndarray]) -> Batch:
         ends = ran["facts"][:, 0].cumsum()
-        return {
+        guesses = {
             "initial-value": ran["initial"],
             "last-constant": steps.last_constant(batch["input_ids"], self.config.highest),
             "copy-last-write": ran["log"][ends - 1, 3],
             "majority": ran["majority"],
             "no-branch": ran["no_branch"],
         }
+        return {name: guesses[name] for name in self._shortcut_names}
+
+    @property
+    def _shortcut_names(self) -> tuple[str, ...]:
+        return SHORTCUTS if self.config.branches else SHORTCUTS[:-1]
 
     @cached_property
     def features(self) -> datasets.Features:
@@ -169,7 +175,7 @@ class CexecTask:
             | {name: List(Value("int16")) for name in ("input_ids", "labels")}
             | {"trace": List(write)}
             | {name: Value("int32") for name in ROW_FACTS}
-            | {f"shortcut_{name}": Value("int32") for name in SHORTCUTS}
+            | {f"shortcut_{name}": Value("int32") for name in self._shortcut_names}
         )
 
     @cached_property
@@ -246,9 +252,9 @@ class CexecTask:
             expected = found.columns(LIMIT) | {"text": text, "input_ids": ids}
             if text == row["text"]:
                 expected["labels"] = found.labels(ids, text, config.form, config.lowest)
-            for name, value in expected.items():
-                if row[name] != value:
-                    yield at, f"{name}={row[name]!r}, but the source gives {value!r}"
+            for name in self.features:
+                if name in expected and row[name] != expected[name]:
+                    yield at, f"{name}={row[name]!r}, but the source gives {expected[name]!r}"
         ids = padded(table["input_ids"].combine_chunks(), self.max_length)
         weights = hash_weights(self.max_length)
         sums = np.array([program_sum(row, weights) for row in ids], np.uint64)

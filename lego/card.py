@@ -77,8 +77,8 @@ Made by lego {manifest["version"]} (lego-reasoning) with
 ```
 
 Row i of a split is a pure function of the config, the seed, the split and i. Splits are disjoint \
-as sets: a hash of a row's tokens decides which split may hold it. `lego verify` derives every \
-answer anew from the text.
+as sets: a hash of a row's own text, not its number, decides which split may hold it. \
+`lego verify` derives every column anew.
 
 ```python
 from datasets import load_dataset
