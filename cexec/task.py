@@ -91,10 +91,11 @@ class CexecTask:
         if flags:
             raise AssertionError(f"undefined behaviour, flags {flags}: {split} {start + failed}")
         if failed >= 0:
+            rare = f", or dependency_depth={self.config.dependency_depth} too rare"
             raise SettingError(
                 f"split={split!r}: allowed splits that own a program of this config; none was "
-                f"found for example {start + failed} (the space of programs is too small, or "
-                f"length={length} too short)"
+                f"found for example {start + failed} (the space of programs is too small, "
+                f"length={length} too short{rare if self.config.dependency_depth else ''})"
             )
         return batch
 

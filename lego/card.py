@@ -103,14 +103,16 @@ def certificate_section(certificate: dict[str, Any] | None) -> str:
     if certificate is not None:
         lines += ["## Checked from outside", ""]
         lines += [
-            f"As `certificate.json` says of the corpus with digest `{certificate['digest'][:16]}`"
+            f"As `certificate.json` says of the corpus with digest "
+            f"`{certificate['digest'][:16]}` ({certificate['digest_of']}):"
         ]
-        lines += [f"({certificate['digest_of']})."]
         for check in certificate["checks"]:
             lines += ["", f"**{check['by']}**", ""]
             lines += [f"- {name}: {value}" for name, value in check["settings"].items()]
             heads = list(dict.fromkeys(head for part in check["splits"] for head in part))
-            lines += ["", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+            numbers = [isinstance(check["splits"][0].get(head), int) for head in heads]
+            rule = "".join(" ---: |" if number else " --- |" for number in numbers)
+            lines += ["", f"| {' | '.join(heads)} |", f"|{rule}"]
             for part in check["splits"]:
                 cells = [part.get(head, "") for head in heads]
                 words = [f"{cell:,}" if isinstance(cell, int) else cell for cell in cells]
