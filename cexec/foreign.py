@@ -66,11 +66,12 @@ def trace_source(
     Undefined behaviour that the compiler can trap ends the run. Raises Untraceable
     (``FILE:LINE: reason``), or SandboxError for what does not compile or hits a limit.
     """
-    try:  # before it stands below the runtime, where its lines have other numbers
+    instrumented = instrument(source, file)
+    try:  # by itself: below the runtime its lines have other numbers
         includes(source)
     except ScanError as error:
         raise Untraceable(f"{file}:{error.line}: {error.why}") from None
-    text = f"{RUNTIME}#line 1\n{instrument(source, file)}"
+    text = f"{RUNTIME}#line 1\n{instrumented}"
     flags = (*FLAGS, *SANITIZE.get(compiler.name, ()))
     try:
         outcome = sandbox.run({_MAIN: text}, _MAIN, compiler, flags=flags, limits=limits)

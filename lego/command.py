@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -27,10 +28,15 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
 def exit_code(program: str, call: Callable[[], int]) -> int:
     """Run a command. 0: done; 1: faults found, or files not written; 2: bad input, in one line."""
     try:
-        return call()
+        code = call()
+        sys.stdout.flush()
+        return code
     except SettingError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as of ``| head``: the reader has all that it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 0
     except OSError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
