@@ -10,7 +10,6 @@ from numba import njit
 
 from cexec import bytecode as op
 from cexec import tokens
-from cexec.tokens import NAME
 from lego.text import SPECIALS, Vocabulary, join
 
 HEAD = "#include <stdio.h>\n\n"
@@ -130,8 +129,3 @@ def _lay_out(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         laid[row, at] = tail
         lengths[row] = at + 1
     return laid, lengths
-
-
-def names(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """What the variables may be called."""
-    return vocabulary.words[NAME : NAME + tokens.NAMES]
