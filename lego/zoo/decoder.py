@@ -62,6 +62,10 @@ class LegoDecoderForCausalLM(LegoPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
         )
 
+    def readout(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the head makes of a block's output: (batch, tokens, channels) to (..., vocabulary)."""
+        return self.lm_head(self.model.norm(hidden))
+
     def prepare_inputs_for_generation(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any
     ) -> dict[str, torch.Tensor | None]:

@@ -54,3 +54,7 @@ class LegoEncoderForTokenClassification(LegoPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def readout(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the head makes of a block's output: (batch, tokens, channels) to (..., labels)."""
+        return self.classifier(self.model.norm(hidden))
