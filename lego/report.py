@@ -116,7 +116,9 @@ def _listed(numbers: Sequence[float]) -> str:
 
 def _facts(run: Run) -> list[tuple[str, str]]:
     settings, config = run.settings, run.config
-    layers = f"{config['num_hidden_layers']}{' (tied)' if config.get('tied_layers') else ''}"
+    layers = (
+        f"{config['num_hidden_layers']}{' (tied)' if config.get('num_hidden_groups') == 1 else ''}"
+    )
     data = settings.corpus or f"{settings.task}, sampled on the fly"
     return [
         ("Model", settings.model),

@@ -31,8 +31,8 @@ def stock_gpt():
 
 
 def decoder():
-    config = zoo.LegoDecoderConfig(vocab_size=TASK.vocab_size, num_hidden_layers=2, conv_kernel=4)
-    return zoo.LegoDecoderForCausalLM(config)
+    config = zoo.LegoGPTConfig(vocab_size=TASK.vocab_size, num_hidden_layers=2, conv_kernel=4)
+    return zoo.LegoGPTForCausalLM(config)
 
 
 MODELS = {
@@ -102,8 +102,8 @@ def test_a_head_built_to_associate_is_found_and_so_is_one_built_to_be_local():
     """Head 0 sees its neighbours by its bias; head 1 matches one-hot tokens, itself among them."""
     width = 128
     model = zoo.build(
-        "bert-nano", TASK, hidden_size=width, num_hidden_layers=1, relative_bias=True,
-        position_embeddings=False,
+        "bert-nano", TASK, hidden_size=width, num_hidden_layers=1, position_bias="relative",
+        position_embeddings="none", norm_position="pre",
     )  # fmt: skip
     block = model.model.layers[0].attention
     with torch.no_grad():

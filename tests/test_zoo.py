@@ -19,8 +19,7 @@ from transformers import (
 )
 
 from lego import zoo
-from lego.zoo.block import RelativeBias, eager_attention
-from lego.zoo.conv import TokenConv
+from lego.zoo.block import eager_attention
 
 torch.set_num_threads(1)
 
@@ -42,10 +41,10 @@ PREDICT = TinyTask(head="causal-lm", labels=())
 ENCODERS, DECODERS = zoo.names("token-classification"), zoo.names("causal-lm")
 # Everything that a model may have at once, so that a property is tested against all of it.
 EVERYTHING: dict[str, Any] = {
-    "tied_layers": True,
+    "num_hidden_groups": 1,
     "input_injection": True,
     "position_std": 0.3,
-    "relative_bias": True,
+    "position_bias": "relative",
     "relative_window": 3,
     "conv_noise": 0.3,
 }
@@ -73,7 +72,17 @@ def full_decoder(**overrides: Any) -> Any:
 # What the models compute
 
 
-@pytest.mark.parametrize("name", zoo.names())
+NANO = [name for name in zoo.names() if name.endswith("nano")]
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.names() if name not in NANO])
+def test_every_larger_name_builds(name: str) -> None:
+    with torch.device("meta"):
+        model = build(name)
+    assert model.num_parameters() > build(name.rsplit("-", 1)[0] + "-nano").num_parameters()
+
+
+@pytest.mark.parametrize("name", NANO)
 def test_every_name_builds_a_model_that_learns(name: str) -> None:
     model, ids = build(name), sentences()
     output = model(input_ids=ids, labels=ids % 3)
@@ -84,7 +93,7 @@ def test_every_name_builds_a_model_that_learns(name: str) -> None:
 
 @pytest.mark.parametrize("build_full", [full_encoder, full_decoder])
 def test_tied_equals_untied_with_copied_weights(build_full: Any) -> None:
-    tied, untied = build_full(), build_full(tied_layers=False)
+    tied, untied = build_full(), build_full(num_hidden_groups=None)
     rest = {k: v for k, v in tied.state_dict().items() if ".layers." not in k}
     untied.load_state_dict(rest, strict=False)
     for layer in untied.model.layers:
@@ -95,7 +104,7 @@ def test_tied_equals_untied_with_copied_weights(build_full: Any) -> None:
 
 
 def test_input_injection_adds_the_embedding_before_every_block_but_the_first() -> None:
-    model, ids = full_encoder(position_embeddings=False), sentences()
+    model, ids = full_encoder(position_embeddings="none"), sentences()
     seen: list[torch.Tensor] = []
     model.model.layers[0].register_forward_pre_hook(lambda block, args: seen.append(args[0]))
     states = model(input_ids=ids, output_hidden_states=True).hidden_states
@@ -154,14 +163,14 @@ def test_losses_are_means_over_the_labels_that_are_not_ignored() -> None:
 
 
 @pytest.mark.parametrize("build_full", [full_encoder, full_decoder])
-@pytest.mark.parametrize("relative_bias", [True, False])
-def test_sdpa_equals_eager_with_gradients(build_full: Any, relative_bias: bool) -> None:
+@pytest.mark.parametrize("bias", ["relative", "alibi", "none"])
+def test_sdpa_equals_eager_with_gradients(build_full: Any, bias: str) -> None:
     ids = sentences()
     mask = torch.ones_like(ids)
     mask[0, :4] = 0  # some queries of the decoder may see nothing at all
     results = []
     for implementation in ("sdpa", "eager"):
-        model = build_full(relative_bias=relative_bias, attn_implementation=implementation)
+        model = build_full(position_bias=bias, attn_implementation=implementation)
         assert model.config._attn_implementation == implementation
         labels = ids % 3
         labels[0, :5] = -100  # the decoder asks for a label at the token before it
@@ -177,38 +186,7 @@ def test_sdpa_is_the_default() -> None:
     assert full_encoder().config._attn_implementation == "sdpa"
 
 
-# Convolution, relative bias, association
-
-
-def plain_conv(x: torch.Tensor, conv: TokenConv) -> torch.Tensor:
-    """The definition, one number at a time: x (tokens, 3 * channels)."""
-    targets, channels, size = conv.weight.shape
-    reach = size - 1 if conv.causal else size // 2
-    y = x.clone()
-    for i in range(targets):
-        start = "qkv".index(conv.targets[i]) * channels
-        for t in range(len(x)):
-            for c in range(channels):
-                for tap in range(size):
-                    if 0 <= t + tap - reach < len(x):
-                        y[t, start + c] += conv.weight[i, c, tap] * x[t + tap - reach, start + c]
-    return y
-
-
-@pytest.mark.parametrize(
-    ("kernel", "targets", "causal"),
-    [(3, "qkv", False), (7, "qk", False), (5, "v", False), (2, "qv", True), (4, "qkv", True)],
-)
-def test_convolution_equals_its_definition(kernel: int, targets: str, causal: bool) -> None:
-    fields = {"conv_kernel": kernel, "conv_targets": targets, "conv_causal": causal}
-    model = full_encoder(hidden_size=4, intermediate_size=4, **fields)
-    conv = model.model.layers[0].attention.conv
-    x = torch.randn(2, 6, 12)
-    expected = torch.stack([plain_conv(row, conv) for row in x])
-    torch.testing.assert_close(conv(x, None), expected)
-    mask = torch.tensor([1.0, 1, 1, 1, 0, 0])[:, None]
-    expected = torch.stack([plain_conv(row[:4], conv) for row in x])
-    torch.testing.assert_close(conv(x, mask.expand(2, 6, 1))[:, :4], expected)
+# Initial values
 
 
 @pytest.mark.parametrize("build_full", [full_encoder, full_decoder])
@@ -220,24 +198,11 @@ def test_convolution_without_noise_starts_as_the_identity(build_full: Any) -> No
     assert torch.equal(identity(input_ids=ids).logits, none(input_ids=ids).logits)
 
 
-def test_one_head_starts_local_and_the_others_blind_to_distance() -> None:
-    bias = full_encoder().model.layers[0].attention.relative_bias
-    assert isinstance(bias, RelativeBias)
-    local, other = bias(6)[0]
-    assert local[1].tolist() == [-0.5, 0.0, -0.5, -1.0, -1.5, -1.5]  # clipped at 3
-    assert not other.any()
-
-
-def test_relative_bias_tells_left_from_right() -> None:
-    bias = full_encoder().model.layers[0].attention.relative_bias
-    bias.weight.data = torch.arange(14.0).reshape(2, 7)
-    assert bias(5)[0, 0, 2].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]  # keys 0 .. 4 from query 2
-
-
 @pytest.mark.parametrize("associative", [True, False])
 def test_associative_init_makes_scores_symmetric(associative: bool) -> None:
-    fields = {"relative_bias": False, "conv_kernel": 0, "associative_init": associative}
-    attention = full_encoder(**fields).model.layers[0].attention
+    fields = {"position_bias": "none", "conv_kernel": 0}
+    init = "associative" if associative else "random"
+    attention = full_encoder(**fields, init=init).model.layers[0].attention
     x = torch.randn(1, 6, 32)
     query, key, _ = attention.qkv(x).chunk(3, dim=-1)
     scores = query @ key.mT
@@ -269,10 +234,10 @@ def test_initial_weights_have_the_standard_deviations_of_the_config() -> None:
 # Capture
 
 
-@pytest.mark.parametrize("tied_layers", [True, False])
+@pytest.mark.parametrize("groups", [1, None])
 @pytest.mark.parametrize("build_full", [full_encoder, full_decoder])
-def test_outputs_have_one_entry_for_each_block_run(build_full: Any, tied_layers: bool) -> None:
-    model = build_full(tied_layers=tied_layers, attn_implementation="eager")
+def test_outputs_have_one_entry_for_each_block_run(build_full: Any, groups: int | None) -> None:
+    model = build_full(num_hidden_groups=groups, attn_implementation="eager")
     ids = sentences()
     output = model(input_ids=ids, output_attentions=True, output_hidden_states=True)
     assert [tuple(a.shape) for a in output.attentions] == [(4, 2, 9, 9)] * 3
@@ -366,11 +331,26 @@ BAD_FIELDS = [
     ("intermediate_size", -1),
     ("max_position_embeddings", 0),
     ("hidden_act", "gelo"),
-    ("tied_layers", "yes"),
+    ("num_hidden_groups", "yes"),
+    ("num_hidden_groups", 2),  # of 3 layers
+    ("embedding_size", 0),
+    ("norm_position", "mid"),
+    ("rotary", 1),
+    ("position_bias", "t5"),
+    ("conv_sharing", "tap"),
+    ("conv_residual", None),
+    ("conv_after_rotary", True),  # without rotary positions
+    ("conv_weights", [1.0, 2.0]),
+    ("canon", "b"),
+    ("canon_kernel", 10),
+    ("head_kinds", ["dense", "global"]),
+    ("head_kinds", []),
+    ("head_kinds", [["dense", "dense"], ["dense", "dense"]]),  # of one distinct block
+    ("initializer_range", 0.0),
     ("input_injection", 2),
     ("position_embeddings", "no"),
+    ("position_embeddings", None),
     ("position_std", -0.1),
-    ("relative_bias", None),
     ("relative_window", 0),
     ("conv_kernel", 1),
     ("conv_kernel", 10),
@@ -379,7 +359,6 @@ BAD_FIELDS = [
     ("conv_targets", "kq"),
     ("conv_targets", "qkvo"),
     ("conv_noise", -1.0),
-    ("associative_init", "true"),
     ("embedding_std", 0.0),
     ("embedding_std", float("nan")),
     ("embedding_std", float("inf")),
@@ -399,20 +378,23 @@ def test_bad_fields_are_refused_in_one_line(field: str, value: object) -> None:
 
 def test_a_decoder_refuses_a_convolution_that_sees_the_future() -> None:
     with pytest.raises(ValueError, match="conv_causal=False: allowed True"):
-        zoo.LegoDecoderConfig(conv_kernel=3, conv_causal=False)
+        zoo.LegoGPTConfig(conv_kernel=3, conv_causal=False)
 
 
 def test_names_that_are_unknown_or_do_not_fit_the_task_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"name='bart-nano': allowed bert-nano, .*conv-gpt-nano"):
+    forms = r"allowed \[pre\|conv.*\]\(bert\|albert\|looped\|gpt\)-\(nano\|mini\|base\) or hf-"
+    with pytest.raises(ValueError, match=rf"name='bart-nano': {forms}"):
         zoo.build("bart-nano", CLASSIFY)
-    with pytest.raises(ValueError, match=r"name='gpt-nano': allowed bert-nano, .* for a token-"):
+    with pytest.raises(
+        ValueError, match=r"name='gpt-nano': .*\(bert\|albert\|looped\)-.* for a tok"
+    ):
         zoo.build("gpt-nano", CLASSIFY)
-    with pytest.raises(ValueError, match=r"name='bert-nano': allowed gpt-nano, conv-gpt-nano for"):
+    with pytest.raises(ValueError, match=r"name='bert-nano': .*-\]\(gpt\)-.* for a causal-lm task"):
         zoo.build("bert-nano", PREDICT)
 
 
 def test_sentences_longer_than_the_position_embeddings_are_refused() -> None:
-    with pytest.raises(ValueError, match="13 tokens: allowed up to 12"):
+    with pytest.raises(ValueError, match="tokens of input_ids=13: allowed up to 12"):
         full_encoder()(input_ids=sentences(tokens=13))
-    free = full_encoder(position_embeddings=False)
+    free = full_encoder(position_embeddings="none")
     assert free(input_ids=sentences(tokens=13)).logits.shape == (4, 13, 3)

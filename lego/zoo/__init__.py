@@ -10,27 +10,58 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from lego.zoo.configuration import LegoDecoderConfig, LegoEncoderConfig
-from lego.zoo.decoder import LegoDecoderForCausalLM, LegoDecoderModel
-from lego.zoo.encoder import LegoEncoderForTokenClassification, LegoEncoderModel
+from lego.zoo.albert import (
+    LegoAlbertConfig,
+    LegoAlbertForTokenClassification,
+    LegoAlbertModel,
+)
+from lego.zoo.bert import LegoBertConfig, LegoBertForTokenClassification, LegoBertModel
+from lego.zoo.gpt import LegoGPTConfig, LegoGPTForCausalLM, LegoGPTModel
+from lego.zoo.looped import (
+    LegoLoopedConfig,
+    LegoLoopedForTokenClassification,
+    LegoLoopedModel,
+)
 from lego.zoo.presets import build, names
 
 __all__ = [
-    "LegoDecoderConfig",
-    "LegoDecoderForCausalLM",
-    "LegoDecoderModel",
-    "LegoEncoderConfig",
-    "LegoEncoderForTokenClassification",
-    "LegoEncoderModel",
+    "LegoAlbertConfig",
+    "LegoAlbertForTokenClassification",
+    "LegoAlbertModel",
+    "LegoBertConfig",
+    "LegoBertForTokenClassification",
+    "LegoBertModel",
+    "LegoGPTConfig",
+    "LegoGPTForCausalLM",
+    "LegoGPTModel",
+    "LegoLoopedConfig",
+    "LegoLoopedForTokenClassification",
+    "LegoLoopedModel",
     "build",
     "names",
 ]
 
-for _config, _model in (
-    (LegoEncoderConfig, LegoEncoderModel),
-    (LegoDecoderConfig, LegoDecoderModel),
+for _config, _stack, _auto, _model in (
+    (
+        LegoBertConfig,
+        LegoBertModel,
+        AutoModelForTokenClassification,
+        LegoBertForTokenClassification,
+    ),
+    (
+        LegoAlbertConfig,
+        LegoAlbertModel,
+        AutoModelForTokenClassification,
+        LegoAlbertForTokenClassification,
+    ),
+    (
+        LegoLoopedConfig,
+        LegoLoopedModel,
+        AutoModelForTokenClassification,
+        LegoLoopedForTokenClassification,
+    ),
+    (LegoGPTConfig, LegoGPTModel, AutoModelForCausalLM, LegoGPTForCausalLM),
 ):
     AutoConfig.register(_config.model_type, _config)
-    AutoModel.register(_config, _model)
-AutoModelForTokenClassification.register(LegoEncoderConfig, LegoEncoderForTokenClassification)
-AutoModelForCausalLM.register(LegoDecoderConfig, LegoDecoderForCausalLM)
+    AutoModel.register(_config, _stack)
+    _auto.register(_config, _model)

@@ -1,8 +1,8 @@
-"""The pre-norm block that encoder and decoder share: attention, then feed-forward."""
+"""The block of every model of the zoo: attention, then feed-forward, each added to the stream."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from einops import einsum, rearrange
@@ -11,33 +11,22 @@ from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lego.zoo.configuration import LegoConfig
-from lego.zoo.conv import TokenConv
+from lego.zoo.conv import canon, projection_conv
+from lego.zoo.heads import HardHeads
+from lego.zoo.positions import Alibi, RelativeBias, rotate
 
 
-class RelativeBias(nn.Module):
-    """A learned number for each head and each signed distance, clipped to +-window.
+class Sentence(NamedTuple):
+    """What all layers know of the tokens, besides the stream; None: nothing to mind.
 
-    The clipped distance is that of Shaw et al. (arXiv 1803.02155), added to the scores as T5
-    does (arXiv 1910.10683).
+    mask: what is added to the scores, (1 or batch, 1 or heads, query, key).
+    token_mask: (batch, tokens, 1), 0 at padding.
+    association: (batch, query, key), the map of hard-coded association heads.
     """
 
-    def __init__(self, config: LegoConfig) -> None:
-        super().__init__()
-        self.window = config.relative_window
-        self.weight = nn.Parameter(torch.empty(config.num_attention_heads, 2 * self.window + 1))
-
-    def initial(self) -> torch.Tensor:
-        """(heads, 2 * window + 1): head 0 is local, the others see all distances alike."""
-        weight = torch.zeros_like(self.weight)
-        weight[0] = -0.5 * torch.arange(-self.window, self.window + 1).abs()
-        return weight
-
-    def forward(self, tokens: int) -> torch.Tensor:
-        """(1, heads, query, key), to be added to the scores."""
-        place = torch.arange(tokens, device=self.weight.device)
-        distance = rearrange(place, "k -> 1 k") - rearrange(place, "q -> q 1")
-        bias = self.weight[:, distance.clamp(-self.window, self.window) + self.window]
-        return rearrange(bias, "h q k -> 1 h q k")
+    mask: torch.Tensor | None = None
+    token_mask: torch.Tensor | None = None
+    association: torch.Tensor | None = None
 
 
 def eager_attention(
@@ -63,7 +52,7 @@ def eager_attention(
 
 
 class QueryKeyValue(nn.Linear):
-    """The three projections in one matrix: queries, keys, values, each (channels, channels)."""
+    """The projections in one matrix: queries and keys of the dense heads, values of all heads."""
 
 
 class IntoStream(nn.Linear):
@@ -74,13 +63,24 @@ class Attention(nn.Module):
     # Every restriction on who sees whom is in the mask: transformers' sdpa is to add none.
     is_causal = False
 
-    def __init__(self, config: LegoConfig) -> None:
+    def __init__(self, config: LegoConfig, kinds: list[str]) -> None:
         super().__init__()
         self.config = config
-        self.head_size = config.hidden_size // config.num_attention_heads
-        self.qkv = QueryKeyValue(config.hidden_size, 3 * config.hidden_size)
-        self.conv = TokenConv(config) if config.conv_kernel else None
-        self.relative_bias = RelativeBias(config) if config.relative_bias else None
+        self.head_size = config.hidden_size // len(kinds)
+        self.dense = [i for i, kind in enumerate(kinds) if kind == "dense"]
+        self.hard = [i for i, kind in enumerate(kinds) if kind != "dense"]
+        count, size = len(self.dense), self.head_size
+        self.widths = [count * size, count * size, config.hidden_size]  # of q, k and v
+        self.qkv = QueryKeyValue(config.hidden_size, sum(self.widths))
+        heads = {"q": count, "k": count, "v": len(kinds)}
+        self.conv = projection_conv(config, heads) if config.conv_kernel else None
+        self.relative_bias, self.alibi = None, None
+        if self.dense and config.position_bias == "relative":
+            self.relative_bias = RelativeBias(config, count)
+        if self.dense and config.position_bias == "alibi":
+            self.alibi = Alibi(count)
+        if self.hard:
+            self.hard_heads = HardHeads([kinds[i] for i in self.hard], config.is_causal)
         self.out = IntoStream(config.hidden_size, config.hidden_size)
 
     def mask(self, tokens: int, allowed: torch.Tensor | None) -> torch.Tensor | None:
@@ -89,7 +89,11 @@ class Attention(nn.Module):
         ``allowed`` (1 or batch, 1, query, key) says who may see whom. The forbidden get a finite
         number: a padded query that may see nothing must not become NaN.
         """
-        bias = self.relative_bias(tokens) if self.relative_bias is not None else None
+        bias = None
+        if self.relative_bias is not None:
+            bias = self.relative_bias(tokens)
+        elif self.alibi is not None:
+            bias = self.alibi(tokens, self.out.weight)
         if allowed is None:
             return bias
         if bias is None:
@@ -97,53 +101,116 @@ class Attention(nn.Module):
         return torch.where(allowed, bias, torch.finfo(bias.dtype).min)
 
     def forward(
-        self,
-        hidden: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        token_mask: torch.Tensor | None,
+        self, hidden: torch.Tensor, sentence: Sentence
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(batch, tokens, channels) to the same, and the weights (batch, heads, query, key)."""
+        qkv = self._project(hidden, sentence)  # (batch, tokens, q's, k's and v's channels)
+        if not self.hard:
+            qkv = rearrange(qkv, "b t (s h c) -> s b h t c", s=3, c=self.head_size)
+            # One copy here spares three in the matrix products, and more in the way back.
+            query, key, value = qkv.contiguous()
+            mixed, weights = self._attend(query, key, value, sentence.mask)
+            return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
+        query, key, value = (
+            rearrange(part, "b t (h c) -> b t h c", c=self.head_size)
+            for part in qkv.split(self.widths, dim=-1)
+        )
+        mixed, weights = torch.empty_like(value), None
+        hard = self.hard_heads(value[:, :, self.hard], sentence.association, sentence.token_mask)
+        mixed[:, :, self.hard] = hard
+        if self.dense:
+            query, key, seen = (
+                rearrange(x, "b t h c -> b h t c") for x in (query, key, value[:, :, self.dense])
+            )
+            mixed[:, :, self.dense], weights = self._attend(query, key, seen, sentence.mask)
+        weights = self._with_hard(weights, sentence, value)
+        return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
+
+    def _project(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
         qkv = self.qkv(hidden)
-        if self.conv is not None:
-            qkv = self.conv(qkv, token_mask)
-        qkv = rearrange(qkv, "b t (s h c) -> s b h t c", s=3, c=self.head_size)
-        # One copy here spares three in the matrix products, and more in the way back.
-        query, key, value = qkv.contiguous()
+        config, conv = self.config, self.conv
+        if conv is not None and not config.conv_after_rotary:
+            qkv = conv(qkv, sentence.token_mask)
+        if config.rotary and self.dense:
+            turned, value = qkv.split([2 * self.widths[0], self.widths[2]], dim=-1)
+            turned = rotate(rearrange(turned, "b t (h c) -> b t h c", c=self.head_size))
+            qkv = torch.cat([rearrange(turned, "b t h c -> b t (h c)"), value], dim=-1)
+        if conv is not None and config.conv_after_rotary:
+            qkv = conv(qkv, sentence.token_mask)
+        return qkv
+
+    def _attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(batch, heads, tokens, channels) to (batch, tokens, heads, channels)."""
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention
         )
-        mixed, weights = attend(
-            self, query, key, value, attention_mask, scaling=self.head_size**-0.5, dropout=0.0
-        )
-        return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
+        return attend(self, query, key, value, mask, scaling=self.head_size**-0.5, dropout=0.0)
+
+    def _with_hard(
+        self, weights: torch.Tensor | None, sentence: Sentence, value: torch.Tensor
+    ) -> torch.Tensor | None:
+        """The weights of all heads, where those of the dense ones are there."""
+        if self.dense and weights is None:
+            return None
+        if not self.dense and self.config._attn_implementation != "eager":
+            return None
+        association, token_mask = sentence.association, sentence.token_mask
+        maps = self.hard_heads.weights(value.shape[1], association, token_mask, value)
+        whole = maps.new_empty(len(maps), len(self.dense) + len(self.hard), *maps.shape[2:])
+        whole[:, self.hard] = maps
+        if weights is not None:
+            whole[:, self.dense] = weights
+        return whole
 
 
 class FeedForward(nn.Module):
     def __init__(self, config: LegoConfig) -> None:
         super().__init__()
         self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.conv = canon(config, "d", config.intermediate_size)
         self.act = ACT2FN[config.hidden_act]
         self.down = IntoStream(config.intermediate_size, config.hidden_size)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.down(self.act(self.up(hidden)))
+    def forward(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
+        wide = self.up(hidden)
+        if self.conv is not None:
+            wide = self.conv(wide, sentence.token_mask)
+        return self.down(self.act(wide))
 
 
 class Block(nn.Module):
-    """hidden + attention(norm(hidden)), then the same with the feed-forward layer."""
+    """Pre-norm: x + f(norm(x)); post-norm: norm(x + f(x)); f the attention, then the feed-forward.
 
-    def __init__(self, config: LegoConfig) -> None:
+    The Canon layers A and C come before the attention and the feed-forward layer.
+    """
+
+    def __init__(self, config: LegoConfig, kinds: list[str]) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.attention = Attention(config)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        width = config.hidden_size
+        self.post = config.norm_position == "post"
+        self.attention_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.attention_conv = canon(config, "a", width)
+        self.attention = Attention(config, kinds)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.feed_forward_conv = canon(config, "c", width)
         self.feed_forward = FeedForward(config)
 
-    def forward(
-        self,
-        hidden: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        token_mask: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """(batch, tokens, channels) to the same; the masks are those of ``Attention``."""
-        hidden = hidden + self.attention(self.attention_norm(hidden), attention_mask, token_mask)[0]
-        return hidden + self.feed_forward(self.feed_forward_norm(hidden))
+    def forward(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
+        """(batch, tokens, channels) to the same."""
+        given = hidden if self.post else self.attention_norm(hidden)
+        if self.attention_conv is not None:
+            given = self.attention_conv(given, sentence.token_mask)
+        hidden = hidden + self.attention(given, sentence)[0]
+        if self.post:
+            hidden = self.attention_norm(hidden)
+        given = hidden if self.post else self.feed_forward_norm(hidden)
+        if self.feed_forward_conv is not None:
+            given = self.feed_forward_conv(given, sentence.token_mask)
+        hidden = hidden + self.feed_forward(given, sentence)
+        return self.feed_forward_norm(hidden) if self.post else hidden

@@ -1,59 +1,144 @@
-"""A depthwise convolution along the tokens on the projected queries, keys and values.
+"""Convolutions along the tokens: on the projected queries, keys and values, and in the stream.
 
-It lets a query or a key see its neighbours: in LEGO, a clause's first token can ask for the
-clause's argument, so that a hop along the chain costs one layer instead of two. The paper (arXiv
-2206.04301, v1 abstract) names "convolutional structures in the key/query/value maps" without
-details that we could read: this is our reconstruction, in the form of Primer (arXiv 2109.08668)
-with the residual path that Canon layers (Physics of Language Models 4.1) recommend.
+On queries and keys they let a token ask for, or answer to, what its neighbours are: in LEGO, a
+clause's first token can ask for the clause's argument, so that a hop along the chain costs one
+layer instead of two. The paper (arXiv 2206.04301, v1 abstract) names "convolutional structures in
+the key/query/value maps" without details that we could read: this is our reconstruction, which
+spans those of Primer (arXiv 2109.08668) and of the Canon layers (Physics of Language Models 4.1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import nn
 
 from lego.zoo.configuration import LegoConfig
 
 
-class TokenConv(nn.Module):
-    """x -> x + conv(x): each channel has its own kernel, and no bias.
+def convolve(
+    x: torch.Tensor, kernel: torch.Tensor, reach: int, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """y[t] = sum over taps of kernel[tap] * x[t + tap - reach], zeros beyond the ends.
 
-    ``weight`` (targets, channels, kernel) is the distance from the identity: all zeros leave the
-    projections as they are, exactly, and weight decay pulls towards no convolution.
+    x (batch, tokens, channels), kernel (channels, taps), bias (channels,).
+    """
+    # As an image one pixel high, (batch, tokens, channels) memory is what torch calls channels
+    # last, for which it has a fast depthwise kernel that needs no copy. A training step of
+    # kernel 7 at (128, 32, 96): 2.1 ms, against 13.7 for conv1d and 10.4 for a sum of shifted
+    # products; at (256, 62, 384): 35 ms against 215 and 224 (one Zen 3 core).
+    tokens = x.shape[1]
+    image = rearrange(x, "b t c -> b c 1 t")
+    weight = rearrange(kernel, "c k -> c 1 1 k")
+    image = F.conv2d(image, weight, bias, padding=(0, reach), groups=len(kernel))
+    if image.shape[-1] < tokens:  # an even kernel that looks to the right as well
+        raise ValueError(f"kernel={kernel.shape[1]}: allowed odd sizes when centred")
+    return rearrange(image[..., :tokens], "b c 1 t -> b t c")
+
+
+class TokenConv(nn.Module):
+    """A convolution of (batch, tokens, channels), channel by channel, that starts as the identity.
+
+    ``widths``: how many channels each part of the input has. ``kernels``: how many kernels each
+    part has, shared by neighbouring channels: 0 leaves the part as it is. ``weight`` (kernels,
+    taps) starts at Gaussian noise; the identity is added to it, before it is trained (``residual``
+    False) or at each use of it, so that weight decay pulls towards no convolution (True).
     """
 
-    def __init__(self, config: LegoConfig) -> None:
+    def __init__(
+        self,
+        taps: int,
+        widths: Sequence[int],
+        kernels: Sequence[int],
+        causal: bool,
+        residual: bool = True,
+        bias: bool = False,
+        fixed: Sequence[float] | None = None,
+        noise: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.targets = config.conv_targets
-        self.causal = config.conv_causal
-        shape = (len(self.targets), config.hidden_size, config.conv_kernel)
-        self.weight = nn.Parameter(torch.empty(shape))
+        self.taps, self.widths, self.kernels = taps, tuple(widths), tuple(kernels)
+        self.reach = taps - 1 if causal else taps // 2  # tokens seen to the left
+        self.residual, self.fixed, self.noise = residual, fixed, noise
+        if fixed is None:
+            self.weight = nn.Parameter(torch.empty(sum(kernels), taps))
+        convolved = sum(w for w, k in zip(widths, kernels, strict=True) if k)
+        self.bias = nn.Parameter(torch.empty(convolved)) if bias else None
 
-    def forward(self, qkv: torch.Tensor, token_mask: torch.Tensor | None) -> torch.Tensor:
-        """Convolve the targets among (batch, tokens, 3 * channels), in the order q, k, v.
+    def initial(self) -> torch.Tensor:
+        """(kernels, taps): the noise, and the identity where it is not added at each use."""
+        weight = self.noise * torch.randn_like(self.weight)
+        if not self.residual:
+            weight[:, self.reach] += 1
+        return weight
+
+    def forward(self, x: torch.Tensor, token_mask: torch.Tensor | None) -> torch.Tensor:
+        """x (batch, tokens, channels) to the same.
 
         ``token_mask`` (batch, tokens, 1), 0 at padding: beyond a sentence's end there are zeros,
         whether it is padded or not.
         """
         if token_mask is not None:
-            qkv = qkv * token_mask
-        size, tokens = self.weight.shape[-1], qkv.shape[1]
-        reach = size - 1 if self.causal else size // 2  # tokens seen to the left
-        # As an image one pixel high, (batch, tokens, channels) memory is what torch calls channels
-        # last, for which it has a fast depthwise kernel that needs no copy. A training step of
-        # kernel 7 at (128, 32, 96): 2.1 ms, against 13.7 for conv1d and 10.4 for a sum of shifted
-        # products; at (256, 62, 384): 35 ms against 215 and 224 (one Zen 3 core).
-        image = rearrange(qkv, "b t c -> b c 1 t")
-        kernel = rearrange(self._kernel(reach), "c k -> c 1 1 k")
-        image = F.conv2d(image, kernel, padding=(0, reach), groups=len(kernel))
-        return rearrange(image[..., :tokens], "b c 1 t -> b t c")
+            x = x * token_mask
+        return convolve(x, self._kernel(x), self.reach, self._bias(x))
 
-    def _kernel(self, reach: int) -> torch.Tensor:
-        """(3 * channels, kernel): the weights plus the identity, which is all non-targets have."""
-        identity = torch.zeros_like(self.weight[0])
-        identity[:, reach] = 1
-        kernels = {"q": identity, "k": identity, "v": identity}
-        kernels |= zip(self.targets, self.weight + identity, strict=True)
-        return torch.cat(list(kernels.values()))
+    def _kernel(self, like: torch.Tensor) -> torch.Tensor:
+        """(channels, taps): what each channel is convolved with; the identity where nothing is."""
+        identity = torch.zeros(1, self.taps, device=like.device, dtype=like.dtype)
+        identity[:, self.reach] = 1
+        if self.fixed is None:
+            weight = self.weight + identity if self.residual else self.weight
+        else:
+            taps = torch.tensor(self.fixed, device=like.device, dtype=like.dtype)
+            weight = repeat(taps / taps.sum(), "k -> r k", r=sum(self.kernels))
+        parts, row = [], 0
+        for width, count in zip(self.widths, self.kernels, strict=True):
+            rows = weight[row : row + count] if count else identity
+            parts.append(repeat(rows, "r k -> (r n) k", n=width // (count or 1)))
+            row += count
+        return torch.cat(parts)
+
+    def _bias(self, like: torch.Tensor) -> torch.Tensor | None:
+        """(channels,): zeros in the parts that are left as they are."""
+        if self.bias is None:
+            return None
+        lengths = [w for w, k in zip(self.widths, self.kernels, strict=True) if k]
+        given = iter(self.bias.split(lengths))
+        parts = [
+            next(given) if count else torch.zeros(width, device=like.device, dtype=like.dtype)
+            for width, count in zip(self.widths, self.kernels, strict=True)
+        ]
+        return torch.cat(parts)
+
+
+def projection_conv(config: LegoConfig, heads: dict[str, int]) -> TokenConv:
+    """The convolution of the projections; ``heads``: how many heads have queries, keys, values."""
+    size = config.hidden_size // config.num_attention_heads
+    shared = {"channel": size, "head": 1}
+    kernels = []
+    for name, count in heads.items():
+        wanted = name in config.conv_targets and count > 0
+        kernels.append(
+            wanted * (shared[config.conv_sharing] * count if config.conv_sharing in shared else 1)
+        )
+    return TokenConv(
+        config.conv_kernel,
+        [count * size for count in heads.values()],
+        kernels,
+        config.conv_causal,
+        config.conv_residual,
+        config.conv_bias,
+        config.conv_weights,
+        config.conv_noise,
+    )
+
+
+def canon(config: LegoConfig, name: str, width: int) -> TokenConv | None:
+    """The Canon layer of that name, "a", "c" or "d", or None where the config has none."""
+    if name not in config.canon:
+        return None
+    size = config.canon_kernel
+    return TokenConv(size, [width], [width], config.is_causal or size % 2 == 0)

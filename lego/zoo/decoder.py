@@ -1,4 +1,4 @@
-"""The decoder: GPT-like, causal, without a cache of keys and values."""
+"""What the decoders share: a tied head that predicts the next token, and no cache of keys."""
 
 from __future__ import annotations
 
@@ -12,25 +12,19 @@ from transformers import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils import can_return_tuple
 
-from lego.zoo.backbone import LegoModel, LegoPreTrainedModel
-from lego.zoo.configuration import LegoDecoderConfig
+from lego.zoo.configuration import LegoConfig
+from lego.zoo.stack import LegoPreTrainedModel, Stack
 
 
-class LegoDecoderModel(LegoModel):
-    """The decoder without a head: every token sees itself and those before it."""
+class CausalLM(LegoPreTrainedModel, GenerationMixin):
+    """A stack with a head that predicts the next token, tied to the token embeddings."""
 
-    config_class = LegoDecoderConfig
-
-
-class LegoDecoderForCausalLM(LegoPreTrainedModel, GenerationMixin):
-    """The decoder with a head that predicts the next token, tied to the token embeddings."""
-
-    config_class = LegoDecoderConfig
+    stack: type[Stack]
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
 
-    def __init__(self, config: LegoDecoderConfig) -> None:
+    def __init__(self, config: LegoConfig) -> None:
         super().__init__(config)
-        self.model = LegoDecoderModel(config)
+        self.model = self.stack(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
         self.generation_config.use_cache = False
@@ -41,15 +35,17 @@ class LegoDecoderForCausalLM(LegoPreTrainedModel, GenerationMixin):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        iterations: int | None = None,
         **capture: bool | None,
     ) -> CausalLMOutput:
         """input_ids, attention_mask, labels: (batch, tokens); labels int64, -100 to ignore.
 
         A label stands at its own token: the logits before it are scored, as transformers has it.
-        The loss is the mean cross-entropy over the labels that are not -100. ``capture``:
-        ``output_hidden_states`` and ``output_attentions`` (the latter with eager attention).
+        The loss is the mean cross-entropy over the labels that are not -100. ``iterations``: see
+        ``Stack``. ``capture``: ``output_hidden_states`` and ``output_attentions`` (the latter with
+        eager attention).
         """
-        outputs = self.model(input_ids, attention_mask, **capture)
+        outputs = self.model(input_ids, attention_mask, iterations, **capture)
         logits = self.lm_head(outputs.last_hidden_state)  # (batch, tokens, vocabulary)
         loss = None
         if labels is not None:
@@ -63,7 +59,7 @@ class LegoDecoderForCausalLM(LegoPreTrainedModel, GenerationMixin):
         )
 
     def readout(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What the head makes of a block's output: (batch, tokens, channels) to (..., vocabulary)."""
+        """What the head makes of a block's output: (batch, tokens, channels) to (..., words)."""
         return self.lm_head(self.model.norm(hidden))
 
     def prepare_inputs_for_generation(

@@ -1,4 +1,4 @@
-"""The encoder: BERT-like, or ALBERT-like when its layers are tied."""
+"""What the encoders share: a linear head that classifies each token."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils import can_return_tuple
 
-from lego.zoo.backbone import LegoModel, LegoPreTrainedModel
-from lego.zoo.configuration import LegoEncoderConfig
+from lego.zoo.configuration import LegoConfig
+from lego.zoo.stack import LegoPreTrainedModel, Stack
 
 
-class LegoEncoderModel(LegoModel):
-    """The encoder without a head: every token sees every other."""
+class TokenClassification(LegoPreTrainedModel):
+    """A stack with a linear head on each token."""
 
-    config_class = LegoEncoderConfig
+    stack: type[Stack]
 
-
-class LegoEncoderForTokenClassification(LegoPreTrainedModel):
-    """The encoder with a linear head on each token."""
-
-    config_class = LegoEncoderConfig
-
-    def __init__(self, config: LegoEncoderConfig) -> None:
+    def __init__(self, config: LegoConfig) -> None:
         super().__init__(config)
-        self.model = LegoEncoderModel(config)
+        self.model = self.stack(config)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -36,14 +30,16 @@ class LegoEncoderForTokenClassification(LegoPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        iterations: int | None = None,
         **capture: bool | None,
     ) -> TokenClassifierOutput:
         """input_ids, attention_mask, labels: (batch, tokens); labels int64, -100 to ignore.
 
-        The loss is the mean cross-entropy over the labels that are not -100. ``capture``:
-        ``output_hidden_states`` and ``output_attentions`` (the latter with eager attention).
+        The loss is the mean cross-entropy over the labels that are not -100. ``iterations``: see
+        ``Stack``. ``capture``: ``output_hidden_states`` and ``output_attentions`` (the latter with
+        eager attention).
         """
-        outputs = self.model(input_ids, attention_mask, **capture)
+        outputs = self.model(input_ids, attention_mask, iterations, **capture)
         logits = self.classifier(outputs.last_hidden_state)  # (batch, tokens, labels)
         loss = None
         if labels is not None:

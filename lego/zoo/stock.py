@@ -1,0 +1,65 @@
+"""Stock models: transformers' own architectures, with random weights, in the zoo's sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import (
+    AlbertConfig,
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    BertConfig,
+    GPT2Config,
+    LlamaConfig,
+    ModernBertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from lego.zoo.configuration import require
+
+# Training examples are fresh, so that nothing is dropped out; special tokens are the task's.
+_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+_NO_SPECIAL = {"bos_token_id": None, "eos_token_id": None}
+STOCK: dict[str, tuple[type[PreTrainedConfig], str, dict[str, Any]]] = {
+    "bert": (BertConfig, "token-classification", _NO_DROPOUT),
+    "albert": (AlbertConfig, "token-classification", _NO_DROPOUT | _NO_SPECIAL),
+    "modernbert": (
+        ModernBertConfig,
+        "token-classification",
+        _NO_SPECIAL | {"cls_token_id": None, "sep_token_id": None},
+    ),
+    "gpt2": (
+        GPT2Config,
+        "causal-lm",
+        _NO_SPECIAL | {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
+    ),
+    "llama": (LlamaConfig, "causal-lm", _NO_SPECIAL),
+}
+# What another architecture calls a field.
+_RENAMED = {"gpt2": {"intermediate_size": "n_inner"}}
+
+
+def stock_model(
+    family: str, fields: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> PreTrainedModel:
+    """A model of a family in ``STOCK``; ``overrides`` are fields of its own config.
+
+    Raises ValueError for a field that its config does not have, or cannot have.
+    """
+    kind, head, own = STOCK[family]
+    known = kind().to_dict() | kind.attribute_map
+    for field, value in overrides.items():
+        require(field in known, field, value, f"the fields of {kind.__name__} only")
+    renamed = _RENAMED.get(family, {})
+    if family == "albert":  # its default, 128, is for a width of 768
+        given_size = min(AlbertConfig().embedding_size, fields["hidden_size"])
+        own = own | {"embedding_size": given_size}
+    given = {renamed.get(k, k): v for k, v in fields.items()}
+    try:
+        config = kind(**own | given | dict(overrides))
+    except Exception as error:  # transformers and strict raise what they like
+        require(False, "model_fields", dict(overrides), str(error).splitlines()[0])
+    auto = AutoModelForCausalLM if head == "causal-lm" else AutoModelForTokenClassification
+    return auto.from_config(config)
