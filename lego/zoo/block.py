@@ -187,7 +187,8 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Pre-norm: x + f(norm(x)); post-norm: norm(x + f(x)); f the attention, then the feed-forward.
 
-    The Canon layers A and C come before the attention and the feed-forward layer.
+    "both" is the pre-norm block with a norm of the stream at its end. The Canon layers A and C
+    come before the attention and the feed-forward layer.
     """
 
     def __init__(self, config: LegoConfig, kinds: list[str]) -> None:
@@ -200,6 +201,8 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.feed_forward_conv = canon(config, "c", width)
         self.feed_forward = FeedForward(config)
+        both = config.norm_position == "both"
+        self.end_norm = nn.LayerNorm(width, eps=config.norm_eps) if both else nn.Identity()
 
     def forward(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
         """(batch, tokens, channels) to the same."""
@@ -213,4 +216,4 @@ class Block(nn.Module):
         if self.feed_forward_conv is not None:
             given = self.feed_forward_conv(given, sentence.token_mask)
         hidden = hidden + self.feed_forward(given, sentence)
-        return self.feed_forward_norm(hidden) if self.post else hidden
+        return self.feed_forward_norm(hidden) if self.post else self.end_norm(hidden)

@@ -62,7 +62,7 @@ def checked(kind: type[Config]) -> type[Config]:
     return kind
 
 
-NORM_POSITIONS = ("pre", "post")
+NORM_POSITIONS = ("pre", "post", "both")
 POSITION_EMBEDDINGS = ("none", "learned", "sinusoidal")
 POSITION_BIASES = ("none", "relative", "alibi")
 CONV_SHARING = ("channel", "head", "target")
@@ -81,9 +81,10 @@ class LegoConfig(PreTrainedConfig):
     Blocks
         num_hidden_layers: how many blocks run. num_hidden_groups: how many of them are distinct,
         None for all; 1 ties all layers. norm_position: "post", after each addition to the stream,
-        as the original transformer and BERT, or "pre", before each sub-layer, as GPT-2.
-        norm_eps: of LayerNorm. input_injection: add the embedding to the stream again before every
-        block after the first, as looped transformers do (arXiv 2311.12424).
+        as the original transformer and BERT; "pre", before each sub-layer, as GPT-2; or "both",
+        before each sub-layer and at the end of the block, so that a loop can run on for as long as
+        it likes. norm_eps: of LayerNorm. input_injection: add the embedding to the stream again
+        before every block after the first, as looped transformers do (arXiv 2311.12424).
     Positions
         position_embeddings: what is added to the embeddings: "learned" vectors, initialised with
         standard deviation ``position_std``, "sinusoidal" (arXiv 1706.03762) or "none".

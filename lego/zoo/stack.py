@@ -45,7 +45,7 @@ class LegoPreTrainedModel(PreTrainedModel):
         """
         config = self.config
         if isinstance(module, nn.Linear):
-            added = isinstance(module, IntoStream) and config.norm_position == "pre"
+            added = isinstance(module, IntoStream) and config.norm_position != "post"
             additions = 2 * config.num_hidden_layers if added else 1
             spread = config.initializer_range or module.in_features**-0.5
             init.normal_(module.weight, std=spread * additions**-0.5)
@@ -86,8 +86,9 @@ class Stack(LegoPreTrainedModel):
         self.layers = nn.ModuleList(
             Block(config, config.kinds_of(block)) for block in range(config.distinct_layers)
         )
-        # The last block of a post-norm model has normalised already.
-        self.norm = nn.Identity() if post else nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        # The blocks of others normalise what they give.
+        pre = config.norm_position == "pre"
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps) if pre else nn.Identity()
         self.post_init()
 
     @capture_outputs
