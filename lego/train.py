@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import ProjectConfiguration, set_seed
+from accelerate.utils import ProjectConfiguration, parse_flag_from_env, set_seed
 
 from lego import zoo
 from lego.command import assignments, exit_code
@@ -59,7 +59,8 @@ def run(config: str | Path, overrides: dict[str, Any]) -> Path:
 
 def open_accelerator(settings: Settings) -> Accelerator:
     """Accelerate, set up for this process's device; raises SettingError for its precision."""
-    device, precision = PartialState().device, settings.precision
+    device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device
+    precision = settings.precision
     if precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
         precision = "bf16" if able else "fp32"
