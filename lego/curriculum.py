@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lego.counter import below, stream, word
+import numpy as np
+
 from lego.data import Sampled, Source
 from lego.settings import Settings
 from lego.task import Task, decode, load_task, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-DRAWS = 2**32  # beyond the numbers of all splits: the stream that depths are drawn from
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,9 @@ class Curriculum:
         if self.settings.iterations is None:
             return moment
         fewest, most = self.settings.iterations
-        drawn = below(word(stream(self.settings.seed, DRAWS, step, 0), 0), most - fewest + 1)
-        return moment._replace(layers=fewest + int(drawn))
+        # Philox is counter-based: the draw of a step needs none of those before it.
+        generator = np.random.Generator(np.random.Philox(key=[self.settings.seed, step]))
+        return moment._replace(layers=int(generator.integers(fewest, most, endpoint=True)))
 
     @property
     def lengths(self) -> set[int]:

@@ -69,9 +69,3 @@ def rate(settings: Settings, step: int) -> float:
     left = (steps - step) / max(steps - warmup, 1)
     cosine = 0.5 * (1 - math.cos(math.pi * left))
     return {"constant": 1.0, "linear": left, "cosine": cosine}[settings.schedule]
-
-
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set the learning rate of all weights to so much of its peak."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor

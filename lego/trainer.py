@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object, set_seed
 from tqdm import tqdm
 
+from lego import optimizer
 from lego.answers import NOTHING, Score, asked
 from lego.checkpoint import Progress, checkpoints, save, whole_folder
 from lego.compiling import check_compiler, compile_blocks, decide
@@ -21,7 +22,6 @@ from lego.curriculum import Curriculum, depth
 from lego.data import Source
 from lego.evaluate import measure
 from lego.forward import Answered, forward
-from lego.optimizer import optimizers, rate, set_rate
 from lego.record import Record
 from lego.settings import Settings
 from lego.task import choose, require
@@ -68,38 +68,39 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, from the last checkpoint if there is one."""
-        settings, progress, record = self.settings, self.progress, self.record
         self._prepare()
         self._resume()
-        bar = tqdm(
-            total=settings.steps,
-            initial=progress.step,
+        with tqdm(
+            total=self.settings.steps,
+            initial=self.progress.step,
             unit="step",
-            desc=settings.run,
+            desc=self.settings.run,
             disable=not self.accelerator.is_main_process,
-        )
+        ) as bar:
+            self._loop(bar)
+        self._save_model()
+        self.record.close()
+
+    def _loop(self, bar: tqdm) -> None:
+        settings, progress = self.settings, self.progress
         began, examples = time.perf_counter(), 0
         self.model.train()
         while not self._ended():
             self._step()
             bar.update()
             examples += settings.batch
-            last = progress.step == settings.steps
             if progress.step % settings.log_every == 0:
                 total = self._everywhere(sum((found.score() for found in self.window), NOTHING))
-                per_second = round(examples / (time.perf_counter() - began), 1)
-                record.add(progress.step, "train", total, self._lr, examples_per_second=per_second)
+                rate = round(examples / (time.perf_counter() - began), 1)
+                self.record.add(progress.step, "train", total, self._lr, examples_per_second=rate)
                 bar.set_postfix(loss=total.summary()["loss"])
                 self.window, began, examples = [], time.perf_counter(), 0
-            if progress.step % settings.eval_every == 0 or last:
+            if progress.step % settings.eval_every == 0 or progress.step == settings.steps:
                 before = time.perf_counter()
                 self._evaluate()
                 began += time.perf_counter() - before
             if progress.step % settings.checkpoint_every == 0 or self._ended():
                 save(self.folder, progress.step, settings.keep_checkpoints, self.accelerator)
-        bar.close()
-        self._save_model()
-        record.close()
 
     def _prepare(self) -> None:
         """Hand the model to accelerate, compiled or not, with its optimizers."""
@@ -109,7 +110,7 @@ class Trainer:
         self.bare.zero_grad()
         if self.compiled:
             compile_blocks(self.bare, lengths)
-        made = optimizers(self.bare, settings, self.device)
+        made = optimizer.optimizers(self.bare, settings, self.device)
         self.model, *self.optimizers = accelerator.prepare(self.bare, *made)
         accelerator.register_for_checkpointing(self.progress)
         # Each process has a stream of its own, for dropout.
@@ -133,13 +134,17 @@ class Trainer:
 
     def _step(self) -> None:
         """One update."""
-        factor = rate(self.settings, self.progress.step) * self.curriculum.at(self.progress.step).lr
+        factor = (
+            optimizer.rate(self.settings, self.progress.step)
+            * self.curriculum.at(self.progress.step).lr
+        )
         self.window += self._learn()
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        for optimizer in self.optimizers:
-            set_rate(optimizer, factor)
-            optimizer.step()
-            optimizer.zero_grad()
+        for each in self.optimizers:
+            for group in each.param_groups:
+                group["lr"] = factor * group["peak_lr"]
+            each.step()
+            each.zero_grad()
         self.progress.step += 1
 
     def _learn(self) -> list[Answered]:
