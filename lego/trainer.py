@@ -118,7 +118,7 @@ class Trainer:
         precision = accelerator.mixed_precision.replace("no", "fp32")
         accelerator.print(
             f"{settings.model}: {self.bare.num_parameters():,} parameters, "
-            f"world size {accelerator.num_processes}, {self.device}, {precision}, "
+            f"world size {accelerator.num_processes}, {self.device.type}, {precision}, "
             f"{'compiled' if self.compiled else 'not compiled'}"
         )
 
