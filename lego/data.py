@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Where batches come from. ``splits``: the splits that it has."""
+    """Where batches come from. ``splits``: the splits that it has.
+
+    ``explained``: its batches hold what ``task.answers`` and ``task.shortcuts`` read.
+    """
 
     task: Task
     splits: tuple[str, ...]
+    explained: bool
 
     def take(self, split: str, start: int, stop: int) -> Batch:
         """Places start .. stop-1 in the endless sequence of a split's examples."""
@@ -39,6 +43,7 @@ class Sampled:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.splits = task.splits
+        self.explained = True
 
     def take(self, split: str, start: int, stop: int) -> Batch:
         return self.task.sample(split, start, stop)
@@ -62,6 +67,8 @@ class Stored:
             split: self._read([(Path(folder, s["file"]), s["sha256"]) for s in part["shards"]])
             for split, part in parts.items()
         }
+        held = self._columns[self.splits[0]].keys()
+        self.explained = self.task.sample("train", 0, 1).keys() <= held
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))  # of the last epoch used
 
     def _read(self, shards: list[tuple[Path, str]]) -> Batch:

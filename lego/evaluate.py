@@ -1,78 +1,25 @@
-"""How often a model answers right, for each chain position or trace step."""
+"""How often a model answers right, and how often as a shortcut would, in a split of a source."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
+from lego.answers import NOTHING, Score, asked, fingerprints
 from lego.corpus import whole_file
-from lego.data import Source, open_source, tensors
-from lego.task import IGNORED, Task, choose, require
+from lego.data import Source, open_source
+from lego.forward import forward
+from lego.task import Task, choose, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EVAL_BATCH = 250
-
-
-@dataclass
-class Score:
-    """Sums over examples, so that scores of parts add up to the score of the whole.
-
-    ``right`` and ``asked``: (steps,) int64, answers by chain position or trace step.
-    """
-
-    loss: float  # summed over the labels
-    labels: int
-    right: np.ndarray
-    asked: np.ndarray
-
-    def __add__(self, other: Score) -> Score:
-        width = max(len(self.right), len(other.right))
-        mine, theirs = (
-            np.array([np.pad(part, (0, width - len(part))) for part in (s.right, s.asked)])
-            for s in (self, other)
-        )
-        right, asked = mine + theirs
-        return Score(self.loss + other.loss, self.labels + other.labels, right, asked)
-
-    def summary(self) -> dict[str, Any]:
-        """``loss`` (nats a label), ``accuracy``, ``accuracy_per_position`` (null: not asked)."""
-        each = [
-            round(float(r / a), 4) if a else None
-            for r, a in zip(self.right, self.asked, strict=True)
-        ]
-        return {
-            "loss": round(self.loss / max(self.labels, 1), 5),
-            "accuracy": round(float(self.right.sum() / max(self.asked.sum(), 1)), 4),
-            "accuracy_per_position": each,
-        }
-
-
-NOTHING = Score(0.0, 0, np.zeros(0, np.int64), np.zeros(0, np.int64))
-
-
-def score(task: Task, logits: torch.Tensor, labels: torch.Tensor, steps: np.ndarray) -> Score:
-    """Score one batch: logits (rows, length, classes), labels and steps (rows, length)."""
-    if task.head == "causal-lm":  # the logits at a token are about the next one
-        logits, labels, steps = logits[:, :-1], labels[:, 1:], steps[:, 1:]
-    given = labels != IGNORED
-    logits, wanted = logits[given].float(), labels[given]  # (labels, classes), (labels,)
-    loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
-    hit = (logits.argmax(-1) == wanted).cpu().numpy()
-    step = steps[given.cpu().numpy()]
-    counted = step >= 0
-    width = int(step.max(initial=-1)) + 1
-    asked = np.bincount(step[counted], minlength=width)
-    right = np.bincount(step[counted & hit], minlength=width)
-    return Score(float(loss), len(wanted), right, asked)
 
 
 @torch.no_grad()
@@ -86,15 +33,17 @@ def measure(
 ) -> Score:
     """The score of a model on examples start .. stop-1 of a split. Leaves it in evaluation mode."""
     model.eval()
-    device = next(model.parameters()).device
-    total = NOTHING
+    total, task = NOTHING, source.task
     for first in tqdm(
         range(start, stop, EVAL_BATCH), disable=not progress, desc=split, unit="batch"
     ):
         batch = source.take(split, first, min(first + EVAL_BATCH, stop))
-        given = {name: t.to(device) for name, t in tensors(batch, source.task).items()}
-        labels = given.pop("labels")
-        total += score(source.task, model(**given).logits, labels, source.task.steps(batch))
+        found = forward(model, task, batch, asked(task, batch))[1]
+        part = found.score()
+        if source.explained:
+            chosen = found.answers.cpu().numpy()
+            part.shortcuts = fingerprints(task, batch, found.asked, chosen)
+        total += part
     return total
 
 

@@ -12,6 +12,11 @@ import yaml
 from lego.task import choose, decode, require
 
 SCHEDULES = ("constant", "linear", "cosine")
+OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+COMPILE = ("auto", "on", "off")
+SUPERVISION = ("off", "all", "half")
+TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 @dataclass(frozen=True)
@@ -24,50 +29,98 @@ class Settings:
     preset: str | None = None  # of the task; of a corpus, the config (its only one by default)
     fields: dict[str, Any] = field(default_factory=dict)  # of the task's config, as in {n: 8}
     corpus: str | None = None
+    # Stages that training goes through before or instead of that task; see lego.curriculum.
+    curriculum: tuple[dict[str, Any], ...] = ()
     # What learns: a name in lego.zoo, or a folder with a transformers checkpoint.
     model: str = "conv-albert-nano"
     model_fields: dict[str, Any] = field(default_factory=dict)  # of the model's config
+    # How often a tied model runs its block in training, drawn anew for each step: [fewest, most].
+    iterations: tuple[int, ...] | None = None
+    # Which blocks' outputs the model's head is trained on: the last one's, all, or the last half's.
+    deep_supervision: str | bool = "off"
     # How. A step is one update on ``batch`` examples, over all processes.
     seed: int = 0  # of the weights and the examples
     steps: int = 1000
     batch: int = 128
-    lr: float = 4e-3
+    accumulate: int = 1  # parts that a process takes its share of a batch in, to save memory
+    optimizer: str = "adamw"  # or muon: Muon for the blocks' matrices, AdamW for everything else
+    lr: float = 4e-3  # of AdamW
+    muon_lr: float = 0.02
     schedule: str = "constant"  # from the end of the warm-up: constant, or to 0 at the last step
     warmup: int = 50  # steps of linear rise
     beta1: float = 0.9
     beta2: float = 0.99
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # of all parameters, norms and biases too: p -= lr * decay * p
     clip: float = 1.0  # the largest norm of the gradient
+    # auto: fp32 on a CPU, bf16 on a GPU that has it. Weights are always kept in fp32.
+    precision: str = "auto"
+    # Compile the blocks. auto: if the run is long enough to win back the time that it takes.
+    compile: str | bool = "auto"
     threads: int | None = None  # of each process on a CPU; one is best for nano models
     # When to look, and when to stop.
     log_every: int = 25  # steps between lines on the training loss
     eval_every: int = 100  # steps between evaluations
     eval_rows: int = 1000  # examples of each split
-    eval_splits: tuple[str, ...] | None = None  # None: validation and test, as far as there are
+    # None: validation and test, as far as there are; all: every split but train.
+    eval_splits: tuple[str, ...] | str | None = None
     stop_accuracy: float | None = None  # stop when validation reaches it on each trained position
+    stop_patience: int | None = None  # stop after so many evaluations without a better loss there
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
+    trackers: tuple[str, ...] = ()  # tensorboard, trackio, wandb: they write in RUN/trackers
 
     def __post_init__(self) -> None:
         require(bool(self.run), "run", self.run, "the name of a folder")
         require(0 <= self.seed < 2**63, "seed", self.seed, "0 .. 2**63 - 1")
+        for name in ("compile", "deep_supervision"):
+            value = getattr(self, name)  # YAML 1.1, which PyYAML reads, takes on and off for these
+            object.__setattr__(self, name, {True: "on", False: "off"}.get(value, value))
         choose("schedule", self.schedule, SCHEDULES)
-        watched = self.eval_splits is None or "validation" in self.eval_splits
-        watched |= self.stop_accuracy is None
-        require(watched, "eval_splits", self.eval_splits, "with validation, for stop_accuracy")
-        counts = ("steps", "batch", "log_every", "eval_every", "eval_rows", "checkpoint_every")
-        for name in (*counts, "keep_checkpoints"):
+        choose("optimizer", self.optimizer, OPTIMIZERS)
+        choose("precision", self.precision, PRECISIONS)
+        choose("compile", self.compile, COMPILE)
+        choose("deep_supervision", self.deep_supervision, SUPERVISION)
+        for tracker in self.trackers:
+            choose("trackers", tracker, TRACKERS)
+        splits = self.eval_splits
+        require(
+            not isinstance(splits, str) or splits == "all",
+            "eval_splits",
+            splits,
+            "a list, all, or null",
+        )
+        watched = splits is None or splits == "all" or "validation" in splits
+        for name in ("stop_accuracy", "stop_patience"):
+            held = watched or getattr(self, name) is None
+            require(held, "eval_splits", splits, f"with validation, for {name}")
+        counts = ("steps", "batch", "accumulate", "log_every", "eval_every", "eval_rows")
+        for name in (*counts, "checkpoint_every", "keep_checkpoints"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("lr", "clip"):
+        for name in ("lr", "muon_lr", "clip"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 <= value < 1")
         require(self.warmup >= 0, "warmup", self.warmup, "0 or more")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        threads = self.threads
-        require(threads is None or threads >= 1, "threads", threads, "1 or more, or null")
+        for name in ("threads", "stop_patience"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "1 or more, or null")
         stop = self.stop_accuracy
         require(stop is None or 0 < stop <= 1, "stop_accuracy", stop, "0 < value <= 1, or null")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        """Only the form: what a stage says is checked where it is decoded."""
+        for stage in self.curriculum:
+            require(isinstance(stage, dict), "curriculum", stage, "a list of stages, mappings")
+        require(
+            not (self.curriculum and self.corpus), "curriculum", self.curriculum, "[] for a corpus"
+        )
+        given = self.iterations
+        if given is not None:
+            held = len(given) == 2 and all(type(count) is int for count in given)
+            held = held and 1 <= given[0] <= given[1]
+            require(held, "iterations", given, "[fewest, most], 1 or more, or null")
 
 
 def read_settings(path: str | Path, overrides: dict[str, Any]) -> Settings:

@@ -17,13 +17,15 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 import lego
 from lego import zoo
+from lego.answers import NOTHING, Score, asked, score
+from lego.checkpoint import checkpoints
 from lego.cli import main
 from lego.command import assignments
 from lego.data import Sampled, Stored, tensors
-from lego.evaluate import NOTHING, Score, measure, score
+from lego.evaluate import measure
 from lego.settings import read_settings
 from lego.task import IGNORED, SettingError
-from lego.train import checkpoints, run
+from lego.train import run
 
 TINY = {
     "preset": "z2-n6",
@@ -223,6 +225,13 @@ def test_padded_examples_get_a_mask_and_others_none():
     assert given["labels"].dtype == torch.int64
 
 
+def scored(task, batch, logits):
+    asks = asked(task, batch)
+    chosen = asks.select(logits)
+    loss = torch.nn.functional.cross_entropy(chosen, torch.from_numpy(asks.label), reduction="sum")
+    return score(asks, loss, chosen.argmax(-1))
+
+
 def test_scores_count_by_position_and_add_up():
     task = lego.load_task("chains", "z2-n6")
     batch = task.sample("test", 0, 200)
@@ -231,12 +240,12 @@ def test_scores_count_by_position_and_add_up():
     position = torch.from_numpy(batch["positions"].astype(np.int64))
     rows = torch.arange(150)
     truth[rows, position[:150, 2]] = 1 - truth[rows, position[:150, 2]]  # wrong at position 2
-    whole = score(task, truth, labels, task.steps(batch))
+    whole = scored(task, batch, truth)
     assert whole.summary()["accuracy_per_position"] == [1, 1, 0.25, 1, 1, 1]
     logits = torch.randn(200, 32, 2)
-    whole = score(task, logits, labels, task.steps(batch))
+    whole = scored(task, batch, logits)
     parts = [
-        score(task, logits[part], labels[part], task.steps({k: v[part] for k, v in batch.items()}))
+        scored(task, {k: v[part] for k, v in batch.items()}, logits[part])
         for part in (slice(0, 70), slice(70, 200))
     ]
     assert sum(parts, NOTHING).summary() == whole.summary()
