@@ -29,6 +29,8 @@ LAYERS = [
     ["lego.evaluate"],
     ["lego.settings"],
     ["lego.train"],
+    ["lego.cells"],
+    ["lego.sweep"],
     ["lego.probes"],
     ["lego.report"],
     ["lego.cli"],
