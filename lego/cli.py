@@ -75,7 +75,8 @@ def train(args: argparse.Namespace) -> int:
 
 
 def sweep(args: argparse.Namespace) -> int:
-    from lego.sweep import Sweep, parse_grid
+    from lego.grid import parse_grid
+    from lego.sweep import Sweep
 
     fields = assignments(args.fields)
     plan = Sweep(args.config, args.out, parse_grid(args.grid), fields)

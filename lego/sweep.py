@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import hashlib
-import itertools
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,105 +20,16 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from lego.cells import read_metrics, run_local, run_ray
-from lego.command import assignments
 from lego.corpus import whole_file
 from lego.engine import ENGINES, start_ray
-from lego.settings import Settings, dump_settings, read_settings
+from lego.grid import Cell, Grid, as_text, cell_name, count_parameters, make_cells
+from lego.settings import dump_settings
 from lego.task import choose, require
-from lego.train import open_model, open_training
+from lego.workers import read_metrics, run_local, run_ray
 
-Grid = Mapping[str, Sequence[Any]]
 Record = dict[str, Any]
 PLAN, RUNS, RESULTS = "sweep.yaml", "runs", "results.jsonl"
 SHOWN = {"test_accuracy": 4, "seconds": 1}  # columns of the table, and their digits
-
-
-def parse_grid(pairs: Sequence[str]) -> dict[str, list[Any]]:
-    """``["model=a,b", "fields.n=6,8"]`` as lists of values, each read as YAML.
-
-    A comma inside brackets or quotes is part of its value.
-    """
-    grid: dict[str, list[Any]] = {}
-    for pair in pairs:
-        name, sign, values = pair.partition("=")
-        require(bool(name and sign), "grid", pair, "field=value,value,...")
-        require(name not in grid, "grid", pair, f"{name} once")
-        grid |= assignments([f"{name}=[{values}]"])
-        require(bool(grid[name]), "grid", pair, "a value or more")
-    return grid
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a sweep. ``fields``: the grid's own, with their values here."""
-
-    fields: dict[str, Any]
-    settings: Settings
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.settings.run)
-
-    @cached_property
-    def digest(self) -> str:
-        """The SHA-256 of all settings but the folder: what a cell is known by."""
-        return _sha256(dump_settings(dataclasses.replace(self.settings, run=".")))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def cell_name(fields: Mapping[str, Any]) -> str:
-    """A folder's name for a cell, whatever the order of the fields.
-
-    A value that is long, or has other than letters, digits, ``.``, ``_``, ``+`` and ``-`` in it,
-    is cut short and gets the head of its SHA-256.
-    """
-    parts = []
-    for field, value in sorted(fields.items()):
-        text = _text(value)
-        if not re.fullmatch(r"[\w.+-]{1,40}", text, re.ASCII):
-            head = re.sub(r"[^\w.+-]+", "-", text, flags=re.ASCII).strip("-")
-            text = f"{head[:24]}-{_sha256(text)[:8]}"
-        parts.append(f"{field}={text}")
-    name = ",".join(parts)
-    return name if len(name) <= 200 else f"{name[:190]}-{_sha256(name)[:8]}"  # names end at 255
-
-
-def make_cells(
-    config: str | Path, out: Path, grid: Grid, overrides: Mapping[str, Any]
-) -> list[Cell]:
-    """All combinations of the grid's values, the last field changing fastest."""
-    require("run" not in {*grid, *overrides}, "run", "...", "none here: --out has all runs")
-    base = read_settings(config, {**overrides, "run": str(out)})
-    mappings = {k: v for k, v in dataclasses.asdict(base).items() if isinstance(v, dict)}
-    for name in grid:
-        outer, dot, _ = name.partition(".")
-        if dot:
-            choose("grid", outer, mappings)
-            require(outer not in grid, "grid", name, f"without {outer} beside it")
-        require(name not in overrides, name, overrides.get(name), "none: it is in --grid too")
-    cells: dict[str, Cell] = {}
-    for values in itertools.product(*grid.values()):
-        given = {**overrides, "run": str(out)}
-        for name, value in zip(grid, values, strict=True):
-            outer, dot, inner = name.partition(".")
-            given[outer] = {**given.get(outer, mappings[outer]), inner: value} if dot else value
-        settings = read_settings(config, given)
-        fields = {name: _value(settings, name) for name in grid}
-        name = cell_name(fields)
-        require(name not in cells, "grid", name, "each cell once")
-        folder = str(out / RUNS / name)
-        cells[name] = Cell(fields, dataclasses.replace(settings, run=folder))
-    return list(cells.values())
-
-
-def _value(settings: Settings, name: str) -> Any:
-    outer, dot, inner = name.partition(".")
-    value = getattr(settings, outer)
-    return value[inner] if dot else value
 
 
 class Sweep:
@@ -139,7 +45,7 @@ class Sweep:
         self, config: str | Path, out: str | Path, grid: Grid, overrides: Mapping[str, Any]
     ) -> None:
         self.folder, self.names = Path(out), list(grid)
-        self.cells = make_cells(config, self.folder, grid, overrides)
+        self.cells = make_cells(config, self.folder / RUNS, grid, overrides)
         self._parameters = count_parameters(self.cells)
         shared = dataclasses.asdict(self.cells[0].settings)  # what is the same in all cells
         for name in ("run", *grid):
@@ -257,30 +163,16 @@ class Sweep:
             records = [known.get(cell.digest, {}) for cell in cells]
             for cell, record in zip(cells, records, strict=True):
                 numbers = [_number(record.get(name), digits) for name, digits in SHOWN.items()]
-                rows.append([*map(_text, cell.fields.values()), *numbers])
+                rows.append([*map(as_text, cell.fields.values()), *numbers])
                 if "error" in record:
                     errors.append(f"{cell.folder}: {record['error']}")
             if "seed" in self.names and len(cells) > 1:
                 fields = cells[0].fields | {"seed": "mean"}
                 spread = [_spread(records, name, digits) for name, digits in SHOWN.items()]
-                rows.append([*map(_text, fields.values()), *spread])
+                rows.append([*map(as_text, fields.values()), *spread])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         return "\n".join(lines + errors)
-
-
-def count_parameters(cells: Sequence[Cell]) -> dict[str, int]:
-    """The parameters of each cell's model, by the cell's digest: a check of data and models too."""
-    known: dict[str, int] = {}
-    counts = {}
-    for cell in cells:
-        settings = cell.settings
-        what = (settings.task, settings.preset, settings.fields, settings.corpus)
-        key = repr((what, settings.model, settings.model_fields))
-        if key not in known:
-            known[key] = open_model(settings, open_training(settings)).num_parameters()
-        counts[cell.digest] = known[key]
-    return counts
 
 
 def _standing(folder: Path) -> str | None:
@@ -289,10 +181,6 @@ def _standing(folder: Path) -> str | None:
         if line["split"] != "train":
             return f"{folder.name} {line['accuracy']:.3f}"
     return None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -29,7 +29,7 @@ LAYERS = [
     ["lego.evaluate"],
     ["lego.settings"],
     ["lego.train"],
-    ["lego.cells"],
+    ["lego.grid", "lego.workers"],
     ["lego.sweep"],
     ["lego.probes"],
     ["lego.report"],

@@ -27,7 +27,7 @@ LOG = "log.txt"  # what a run printed
 LOOK_EVERY = 2.0  # seconds
 
 
-def run_local(jobs: Sequence[Job], workers: int | None = None) -> Generator[Event]:
+def run_local(jobs: Sequence[Job], workers: int | None = None) -> Generator[Event, None, None]:
     """Run each job in a new process, so that what ends one leaves the others alone.
 
     ``workers``: how many at once; None: as many as the cores have room for. Closing the iterator
@@ -80,7 +80,7 @@ def _child(folder: Path, answer: Connection) -> None:
     answer.send(_train(folder))
 
 
-def run_ray(jobs: Sequence[Job]) -> Generator[Event]:
+def run_ray(jobs: Sequence[Job]) -> Generator[Event, None, None]:
     """The same as Ray tasks, each of as many CPUs as its threads; folders must be shared."""
     ray = start_ray()
     # A worker that ends with its task is what makes a task a process of its own.
