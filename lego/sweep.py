@@ -60,7 +60,8 @@ class Sweep:
                 if value not in values[name]:
                     values[name].append(value)
         # As YAML gives it back, which knows no tuples.
-        self._plan = yaml.safe_load(yaml.safe_dump({"config": shared, "grid": values}))
+        plan = {"config": shared, "grid": values}
+        self._plan = yaml.safe_load(yaml.safe_dump(plan, sort_keys=False))
         self._refuse_other()
 
     def _refuse_other(self) -> None:
