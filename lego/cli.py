@@ -1,4 +1,4 @@
-"""The command line: ``lego make``, ``verify``, ``push``, ``train``, ``eval`` and the rest.
+"""The command line: ``lego make``, ``verify``, ``push``, ``train``, ``sweep`` and the rest.
 
 Each command only reads its arguments and calls the module that does the work; what that module
 needs is imported then, so that ``lego --help`` is instant.
@@ -72,6 +72,26 @@ def train(args: argparse.Namespace) -> int:
 
     run(args.config, assignments(args.fields))
     return 0
+
+
+def sweep(args: argparse.Namespace) -> int:
+    from lego.grid import parse_grid
+    from lego.sweep import Sweep
+
+    fields = assignments(args.fields)
+    plan = Sweep(args.config, args.out, parse_grid(args.grid), fields)
+    if args.dry_run:
+        missing = plan.missing()
+        for cell in plan.cells:
+            print(f"{cell.folder}: {'to run' if cell in missing else 'finished'}")
+        return 0
+    try:
+        done = plan.run(args.engine, args.workers)
+    except KeyboardInterrupt:
+        print(f"lego: {args.out}: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    print(plan.table())
+    return 0 if done else 1
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -180,6 +200,30 @@ def parser() -> argparse.ArgumentParser:
         "lego train benchmarks/configs/z2-n6-tied.yaml run=runs/mine seed=1",
     )
     sub.add_argument("config", help="a YAML file; see lego/settings.py for the fields")
+    takes_fields(sub, "lr=1e-3")
+
+    sub = command(
+        "sweep",
+        sweep,
+        "train every combination of some fields' values; a killed sweep goes on when started again",
+        "lego sweep CONFIG.yaml --out OUT --grid model=conv-albert-nano,conv-bert-nano seed=0,1,2\n"
+        "  lego sweep CONFIG.yaml --out OUT --grid fields.n=6,8 model_fields.conv_kernel=0,3,7\n"
+        "  pandas.read_json('OUT/results.jsonl', lines=True)    # in Python: a row a run",
+    )
+    sub.add_argument("config", help="a YAML file, as for lego train")
+    sub.add_argument(
+        "--grid",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="field=value,value",
+        help="what varies; fields.n is the field n of the task, model_fields.x of the model; "
+        "values with commas stand in brackets or quotes",
+    )
+    sub.add_argument("--out", required=True, help="a new folder, or one to go on with or widen")
+    sub.add_argument("--engine", default="local", help="local or ray (%(default)s)")
+    sub.add_argument("--workers", type=int, help="local processes (cores / threads of a run)")
+    sub.add_argument("--dry-run", action="store_true", help="only print the folders of the runs")
     takes_fields(sub, "lr=1e-3")
 
     for name, call, summary in (

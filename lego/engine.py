@@ -38,7 +38,7 @@ def run(
         return
     # Spawned, since a fork of a process that has threads (torch, numba, Arrow) may deadlock.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, initializer=_die_with_parent) as pool:
+    with ProcessPoolExecutor(count, context, initializer=die_with_parent) as pool:
         futures = [pool.submit(function, *job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -47,7 +47,7 @@ def run(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A worker whose parent was killed would otherwise wait for jobs for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -60,6 +60,19 @@ def _die_with_parent() -> None:
 
 
 def _run_ray(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Result]:
+    ray = start_ray()
+    remote = ray.remote(function)
+    waiting = [remote.remote(*job) for job in jobs]
+    while waiting:
+        done, waiting = ray.wait(waiting)
+        yield ray.get(done[0])
+
+
+def start_ray() -> Any:
+    """The module, connected to a cluster: the user's own, or one on this machine.
+
+    Raises SettingError where Ray is not installed.
+    """
     try:
         import ray
     except ModuleNotFoundError:
@@ -68,8 +81,4 @@ def _run_ray(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -
         ) from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    remote = ray.remote(function)
-    waiting = [remote.remote(*job) for job in jobs]
-    while waiting:
-        done, waiting = ray.wait(waiting)
-        yield ray.get(done[0])
+    return ray

@@ -34,6 +34,8 @@ LAYERS = [
     ["lego.compiling"],
     ["lego.trainer"],
     ["lego.train"],
+    ["lego.grid", "lego.workers"],
+    ["lego.sweep"],
     ["lego.probes"],
     ["lego.report"],
     ["lego.cli"],
