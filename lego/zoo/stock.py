@@ -60,12 +60,14 @@ def stock_model(
     given = {renamed.get(k, k): v for k, v in fields.items()} | dict(overrides)
     if family == "albert":  # its default, 128, is for a width of 768
         given = {"embedding_size": min(AlbertConfig().embedding_size, given["hidden_size"])} | given
+    width, heads = given["hidden_size"], given["num_attention_heads"]
+    whole = not isinstance(width, int) or width % heads == 0  # not every family minds
+    require(whole, "hidden_size", width, f"multiples of the {heads} heads")
+    auto = AutoModelForCausalLM if head == "causal-lm" else AutoModelForTokenClassification
     try:
-        config = kind(**own | given)
+        model = auto.from_config(kind(**own | given))
     except Exception as error:  # transformers and strict raise what they like
         require(False, "model_fields", dict(overrides), str(error).splitlines()[0])
-    auto = AutoModelForCausalLM if head == "causal-lm" else AutoModelForTokenClassification
-    model = auto.from_config(config)
     if head == "causal-lm":
         # transformers finds the loss by the name of the class, warns where it cannot, and takes
         # this one.
