@@ -17,11 +17,13 @@ from lego.zoo.albert import (
 )
 from lego.zoo.bert import LegoBertConfig, LegoBertForTokenClassification, LegoBertModel
 from lego.zoo.gpt import LegoGPTConfig, LegoGPTForCausalLM, LegoGPTModel
+from lego.zoo.initial import initialise
 from lego.zoo.looped import (
     LegoLoopedConfig,
     LegoLoopedForTokenClassification,
     LegoLoopedModel,
 )
+from lego.zoo.mimic import Mimicked, mimic
 from lego.zoo.presets import build, names
 
 __all__ = [
@@ -37,7 +39,10 @@ __all__ = [
     "LegoLoopedConfig",
     "LegoLoopedForTokenClassification",
     "LegoLoopedModel",
+    "Mimicked",
     "build",
+    "initialise",
+    "mimic",
     "names",
 ]
 

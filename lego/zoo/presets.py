@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Protocol
 
+import torch
 from transformers import PreTrainedModel
 
 from lego.zoo.albert import LegoAlbertForTokenClassification
@@ -105,12 +107,19 @@ def names(head: str | None = None) -> list[str]:
     return own + stock
 
 
-def build(name: str, task: TaskShape, init: str | None = None, **overrides: Any) -> PreTrainedModel:
+def build(
+    name: str,
+    task: TaskShape,
+    init: str | None = None,
+    batches: Iterable[torch.Tensor] | None = None,
+    **overrides: Any,
+) -> PreTrainedModel:
     """A model for a task: as deep as it needs, with its labels' names.
 
-    ``init`` is how its weights start: "random" or "associative" here (``initialise`` knows more);
-    None takes the variant's own. ``overrides`` are fields of the config. Raises ValueError for an
-    unknown name, a name that does not fit ``task.head``, and an impossible field.
+    ``init`` and ``batches``: how its weights start, see ``initialise``; None takes the variant's
+    own. The words for pretrained embeddings are those of ``task.tokenizer()``. ``overrides`` are
+    fields of the config. Raises ValueError for an unknown name, a name that does not fit
+    ``task.head``, and an impossible field.
     """
     if name not in names(task.head):
         require(False, "name", name, _forms(task.head if name in names() else None))
@@ -134,7 +143,10 @@ def build(name: str, task: TaskShape, init: str | None = None, **overrides: Any)
         start = own.get("init", "random") if init is None else init
         fields |= {field: value for field, value in own.items() if field != "init"}
         model = kind(kind.config_class(**fields | overrides))
-    initialise(model, start)
+    words: list[str] = []
+    if ":" in start and hasattr(task, "tokenizer"):
+        words = task.tokenizer().convert_ids_to_tokens(range(task.vocab_size))
+    initialise(model, start, words, batches)
     return model
 
 

@@ -24,7 +24,11 @@ _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _NO_SPECIAL = {"bos_token_id": None, "eos_token_id": None}
 STOCK: dict[str, tuple[type[PreTrainedConfig], str, dict[str, Any]]] = {
     "bert": (BertConfig, "token-classification", _NO_DROPOUT),
-    "albert": (AlbertConfig, "token-classification", _NO_DROPOUT | _NO_SPECIAL),
+    "albert": (
+        AlbertConfig,
+        "token-classification",
+        _NO_DROPOUT | _NO_SPECIAL | {"classifier_dropout_prob": 0.0},
+    ),
     "modernbert": (
         ModernBertConfig,
         "token-classification",
@@ -53,13 +57,19 @@ def stock_model(
     for field, value in overrides.items():
         require(field in known, field, value, f"the fields of {kind.__name__} only")
     renamed = _RENAMED.get(family, {})
+    given = {renamed.get(k, k): v for k, v in fields.items()} | dict(overrides)
     if family == "albert":  # its default, 128, is for a width of 768
-        given_size = min(AlbertConfig().embedding_size, fields["hidden_size"])
-        own = own | {"embedding_size": given_size}
-    given = {renamed.get(k, k): v for k, v in fields.items()}
+        given = {"embedding_size": min(AlbertConfig().embedding_size, given["hidden_size"])} | given
+    width, heads = given["hidden_size"], given["num_attention_heads"]
+    whole = not isinstance(width, int) or width % heads == 0  # not every family minds
+    require(whole, "hidden_size", width, f"multiples of the {heads} heads")
+    auto = AutoModelForCausalLM if head == "causal-lm" else AutoModelForTokenClassification
     try:
-        config = kind(**own | given | dict(overrides))
+        model = auto.from_config(kind(**own | given))
     except Exception as error:  # transformers and strict raise what they like
         require(False, "model_fields", dict(overrides), str(error).splitlines()[0])
-    auto = AutoModelForCausalLM if head == "causal-lm" else AutoModelForTokenClassification
-    return auto.from_config(config)
+    if head == "causal-lm":
+        # transformers finds the loss by the name of the class, warns where it cannot, and takes
+        # this one.
+        model.loss_type = "ForCausalLM"
+    return model
