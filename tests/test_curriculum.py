@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 from runs import metrics, write
-from transformers import AlbertConfig, AlbertForTokenClassification
+from transformers import (
+    AlbertConfig,
+    AlbertForTokenClassification,
+    AutoModelForTokenClassification,
+)
 
 import lego
 from lego import zoo
@@ -103,7 +107,7 @@ def test_a_run_learns_by_stages_and_is_measured_on_its_own_task(tmp_path):
     assert asked == [2, 2, 2, 2, 4, 4, 4, 4]
     assert train[-1]["lr"] == 0.002
     assert all(len(line["accuracy_per_position"]) == 6 for line in lines if line["split"] == "test")
-    model = zoo.LegoEncoderForTokenClassification.from_pretrained(folder / "model")
+    model = AutoModelForTokenClassification.from_pretrained(folder / "model")
     assert model.config.num_hidden_layers == 2
 
 

@@ -59,7 +59,8 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("name", SMALL)
 def test_a_stock_model_trains_without_a_word(name: str, logged: list[str]) -> None:
     model, ids = build(name).train(), sentences()
-    output = model(input_ids=ids, labels=ids % 3, output_hidden_states=True)
+    given = {"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": ids % 3}
+    output = model(**given, output_hidden_states=True)
     output.loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert [tuple(h.shape) for h in output.hidden_states] == [(4, 9, model.config.hidden_size)] * 4

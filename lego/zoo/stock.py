@@ -53,7 +53,7 @@ def stock_model(
     Raises ValueError for a field that its config does not have, or cannot have.
     """
     kind, head, own = STOCK[family]
-    known = kind().to_dict() | kind.attribute_map
+    known = {"attn_implementation", *kind().to_dict(), *kind.attribute_map}
     for field, value in overrides.items():
         require(field in known, field, value, f"the fields of {kind.__name__} only")
     renamed = _RENAMED.get(family, {})
