@@ -10,6 +10,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from lego.zoo import fast
 from lego.zoo.configuration import LegoConfig
 from lego.zoo.conv import canon, projection_conv
 from lego.zoo.heads import HardHeads
@@ -106,23 +107,17 @@ class Attention(nn.Module):
         """(batch, tokens, channels) to the same, and the weights (batch, heads, query, key)."""
         qkv = self._project(hidden, sentence)  # (batch, tokens, q's, k's and v's channels)
         if not self.hard:
-            qkv = rearrange(qkv, "b t (s h c) -> s b h t c", s=3, c=self.head_size)
-            # One copy here spares three in the matrix products, and more in the way back.
-            query, key, value = qkv.contiguous()
-            mixed, weights = self._attend(query, key, value, sentence.mask)
+            mixed, weights = self._attend(qkv, sentence.mask)
             return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
-        query, key, value = (
-            rearrange(part, "b t (h c) -> b t h c", c=self.head_size)
-            for part in qkv.split(self.widths, dim=-1)
-        )
+        turned, value = qkv.split([2 * self.widths[0], self.widths[2]], dim=-1)
+        value = rearrange(value, "b t (h c) -> b t h c", c=self.head_size)
         mixed, weights = torch.empty_like(value), None
         hard = self.hard_heads(value[:, :, self.hard], sentence.association, sentence.token_mask)
         mixed[:, :, self.hard] = hard
         if self.dense:
-            query, key, seen = (
-                rearrange(x, "b t h c -> b h t c") for x in (query, key, value[:, :, self.dense])
-            )
-            mixed[:, :, self.dense], weights = self._attend(query, key, seen, sentence.mask)
+            seen = rearrange(value[:, :, self.dense], "b t h c -> b t (h c)")
+            dense = torch.cat([turned, seen], dim=-1)
+            mixed[:, :, self.dense], weights = self._attend(dense, sentence.mask)
         weights = self._with_hard(weights, sentence, value)
         return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
 
@@ -140,16 +135,16 @@ class Attention(nn.Module):
         return qkv
 
     def _attend(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        mask: torch.Tensor | None,
+        self, qkv: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(batch, heads, tokens, channels) to (batch, tokens, heads, channels)."""
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention
-        )
+        """(batch, tokens, q's, k's and v's channels) to (batch, tokens, heads, channels)."""
+        implementation = self.config._attn_implementation
+        if implementation == "sdpa" and fast.usable(qkv):
+            return fast.Attention.apply(qkv, mask, self.head_size), None
+        qkv = rearrange(qkv, "b t (s h c) -> s b h t c", s=3, c=self.head_size)
+        # One copy here spares three in the matrix products, and more in the way back.
+        query, key, value = qkv.contiguous()
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention)
         return attend(self, query, key, value, mask, scaling=self.head_size**-0.5, dropout=0.0)
 
     def _with_hard(
@@ -174,7 +169,9 @@ class FeedForward(nn.Module):
         super().__init__()
         self.up = nn.Linear(config.hidden_size, config.intermediate_size)
         self.conv = canon(config, "d", config.intermediate_size)
-        self.act = ACT2FN[config.hidden_act]
+        # The same function, which transformers writes out in eight steps.
+        same = {"gelu_new": "gelu_pytorch_tanh"}
+        self.act = ACT2FN[same.get(config.hidden_act, config.hidden_act)]
         self.down = IntoStream(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
