@@ -48,7 +48,7 @@ def weights(folder):
 
 def metrics(folder, *without):
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    without = {"examples_per_second", *without}
+    without = {"examples_per_second", "seconds", *without}
     return [{k: v for k, v in line.items() if k not in without} for line in lines]
 
 
