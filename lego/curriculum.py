@@ -19,7 +19,7 @@ from lego.answers import Score
 from lego.checkpoint import Progress
 from lego.data import Sampled, Source
 from lego.settings import Settings, check_iterations
-from lego.task import Task, decode, load_task, require
+from lego.task import Task, decode, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -159,16 +159,18 @@ def _lasting(stages: list[Stage], steps: int) -> list[int]:
     for name in ("steps", "until"):
         value = getattr(last, name)
         require(value is None, name, value, "null in the last stage, which goes on to the end")
-    before = sum(stage.steps or 0 for stage in stages)
+    # Stages that may be left early may also be allowed more steps than there are.
+    before = sum(stage.steps or 0 for stage in stages if stage.until is None)
     require(before < steps, "steps", steps, f"more than {before}, which the first stages have")
     return [stage.steps or steps for stage in stages]
 
 
 def _part(settings: Settings, source: Source, fields: dict[str, Any]) -> Source:
-    """The source of one part of a stage: the run's own, with some fields replaced."""
+    """The source of one part of a stage: the run's own, or its task with some fields replaced."""
     if not fields:
         return source
-    task = load_task(settings.task, settings.preset, settings.seed, **settings.fields | fields)
+    kind, own = type(source.task), source.task.config
+    task = kind(decode(kind.Config, fields, own), settings.seed)
     same = _words(task) == _words(source.task)
     require(same, "fields", fields, "those with the vocabulary and labels of the run's own task")
     return Sampled(task)

@@ -43,7 +43,7 @@ class Settings:
     preset: str | None = None  # of the task; of a corpus, the config (its only one by default)
     fields: dict[str, Any] = field(default_factory=dict)  # of the task's config, as in {n: 8}
     corpus: str | None = None
-    # Stages that training goes through before or instead of that task; see lego.curriculum.
+    # Stages that training goes through before or instead of that; see lego.curriculum.
     curriculum: tuple[dict[str, Any], ...] = ()
     # What learns: a name in lego.zoo, or a folder with a transformers checkpoint.
     model: str = "conv-albert-nano"
@@ -131,9 +131,6 @@ class Settings:
         """Only the form: what a stage says is checked where it is decoded."""
         for stage in self.curriculum:
             require(isinstance(stage, dict), "curriculum", stage, "a list of stages, mappings")
-        require(
-            not (self.curriculum and self.corpus), "curriculum", self.curriculum, "[] for a corpus"
-        )
         check_iterations(self.iterations)
 
 
