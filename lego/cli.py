@@ -67,6 +67,13 @@ def presets(args: argparse.Namespace) -> int:
     return 0
 
 
+def models(args: argparse.Namespace) -> int:
+    from lego.models import model_page
+
+    print(model_page(args.task, args.preset, args.fields), end="")
+    return 0
+
+
 def train(args: argparse.Namespace) -> int:
     from lego.train import run
 
@@ -192,6 +199,16 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("task", help="a task's name, such as chains")
     sub.add_argument("--rows", type=int, default=1000, help="examples a split (%(default)s)")
+
+    sub = command(
+        "models",
+        models,
+        "list the zoo's models for a task: parameters, FLOPs, layers, heads",
+        "lego models chains --preset z2-n12",
+    )
+    sub.add_argument("task", help="a task's name, such as chains")
+    sub.add_argument("--preset", metavar="NAME", help="a preset of the task")
+    takes_fields(sub, "form=english")
 
     sub = command(
         "train",

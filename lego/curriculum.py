@@ -188,8 +188,8 @@ def _longest(model: PreTrainedModel) -> int | None:
 
 def is_tied(model: PreTrainedModel) -> bool:
     """Whether a model runs one block as often as ``config.num_hidden_layers`` says."""
-    config = model.config  # num_hidden_groups: transformers' own Albert
-    return getattr(config, "tied_layers", False) or getattr(config, "num_hidden_groups", 0) == 1
+    # The field is the zoo's and transformers' own Albert's.
+    return getattr(model.config, "num_hidden_groups", None) == 1
 
 
 @contextmanager

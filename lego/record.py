@@ -6,18 +6,30 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
-
-from lego.answers import Score
 from lego.corpus import whole_file
 from lego.settings import Settings
 from lego.task import require
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from lego.answers import Score
+
 METRICS = "metrics.jsonl"
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics so far, but for one that a kill has torn."""
+    file, found = Path(folder, METRICS), []
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def check_trackers(settings: Settings) -> None:
@@ -37,8 +49,8 @@ class Record:
     def open(self, step: int) -> None:
         """Forget the lines after a step, and a line that was torn; start the trackers."""
         if self.accelerator.is_main_process:
-            lines = self.file.read_text().splitlines() if self.file.is_file() else []
-            kept = [line for line in lines if _step_of(line) <= step]
+            lines = read_metrics(self.settings.run)
+            kept = [json.dumps(line) for line in lines if line["step"] <= step]
             with whole_file(self.file) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
         if self.settings.trackers:
@@ -77,20 +89,12 @@ class Record:
 
     def last(self) -> dict[str, Any]:
         """The last line on each split but train."""
-        lines = map(json.loads, self.file.read_text().splitlines())
+        lines = read_metrics(self.settings.run)
         return {line["split"]: line for line in lines if line["split"] != "train"}
 
     def close(self) -> None:
         for tracker in self.accelerator.trackers:
             tracker.finish()
-
-
-def _step_of(line: str) -> float:
-    """The step of a line of metrics; a line that a kill has torn belongs to no step."""
-    try:
-        return json.loads(line)["step"]
-    except json.JSONDecodeError:
-        return float("inf")
 
 
 def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lego.corpus import whole_file
+from lego.record import METRICS, read_metrics
 from lego.settings import Settings, read_settings
 from lego.task import require
 
@@ -56,10 +57,10 @@ def read_run(folder: str) -> Run:
     """
     path = Path(folder)
     more = "the folder of a finished run (lego train CONFIG.yaml ends with it, or goes on)"
-    for name in ("config.yaml", "metrics.jsonl", "model/config.json"):
+    for name in ("config.yaml", METRICS, "model/config.json"):
         require((path / name).is_file(), "RUN", folder, f"{more}; it has no {name}")
     settings = read_settings(path / "config.yaml", {})
-    metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    metrics = read_metrics(path)
     tested = any(line["split"] == "test" for line in metrics)
     require(tested, "RUN", folder, f"{more}; its metrics have no test split")
     config = json.loads((path / "model/config.json").read_text())

@@ -23,9 +23,10 @@ from tqdm import tqdm
 from lego.corpus import whole_file
 from lego.engine import ENGINES, start_ray
 from lego.grid import Cell, Grid, as_text, cell_name, count_parameters, make_cells
+from lego.record import read_metrics
 from lego.settings import dump_settings
 from lego.task import choose, require
-from lego.workers import read_metrics, run_local, run_ray
+from lego.workers import run_local, run_ray
 
 Record = dict[str, Any]
 PLAN, RUNS, RESULTS = "sweep.yaml", "runs", "results.jsonl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lego.engine import die_with_parent, start_ray
+from lego.record import read_metrics
 from lego.settings import Settings, read_settings
 from lego.task import SettingError
 from lego.train import run
@@ -119,13 +119,6 @@ def _train(folder: Path) -> Outcome:
 def _line(error: Exception) -> str:
     first = next(iter(str(error).splitlines()), "")
     return first if isinstance(error, SettingError) else f"{type(error).__name__}: {first}"
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics so far."""
-    file = folder / "metrics.jsonl"
-    lines = file.read_text().split("\n")[:-1] if file.is_file() else []
-    return [json.loads(line) for line in lines]
 
 
 def outcome(folder: Path) -> Outcome:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from cexec.native import find_compiler
 from cexec.sandbox import guard
 from cexec.sandbox_compile import is_zig
+from lego.cli import main
 from lego.presets import preset_page
 from lego.task import SettingError
 
@@ -89,3 +91,10 @@ def test_the_page_of_presets_is_what_its_command_prints(name, file):
     page = (ROOT / "docs" / f"{file}.md").read_text()
     rows = int(re.search(rf"`lego presets {name} --rows (\d+)`", page)[1])
     assert preset_page(name, rows) == page
+
+
+def test_the_page_of_models_is_what_its_command_prints(capsys):
+    page = (ROOT / "docs" / "models.md").read_text()
+    command = re.search(r"`lego (models .*?)`", page)[1]
+    assert main(shlex.split(command)) == 0
+    assert capsys.readouterr().out == page

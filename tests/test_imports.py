@@ -26,6 +26,7 @@ LAYERS = [
     ["lego.verify", "lego.push", "lego.presets"],
     ["lego.data"],
     ["lego.zoo"],
+    ["lego.models"],
     ["lego.answers"],
     ["lego.forward"],
     ["lego.evaluate"],

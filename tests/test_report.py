@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lego.cli import main
+from lego.record import read_metrics
 from lego.report import read_run, sentence_about
 from lego.train import run
 
@@ -53,7 +54,7 @@ def test_the_page_holds_what_the_files_say(page, finished):
     assert [one["folder"] for one in data["runs"]] == [str(finished)] * 2
     (group,) = data["groups"]
     assert group == {"unit": "chain position", "chance": 0.5, "runs": [0, 1]}
-    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(finished)
     one = data["runs"][0]
     tested = [line for line in lines if line["split"] == "test"]
     assert one["accuracy"] == tested[-1]["accuracy_per_position"]

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import json
 import multiprocessing
@@ -20,6 +19,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import TINY, metrics, weights
 
 from lego.cli import main
 from lego.grid import cell_name, parse_grid
@@ -27,25 +27,11 @@ from lego.task import SettingError
 from lego.train import run
 from lego.workers import outcome
 
-TINY = {
-    "preset": "z2-n6",
-    "model": "conv-albert-nano",
-    "model_fields": {"num_hidden_layers": 2},
-    "steps": 60,
-    "batch": 16,
-    "log_every": 5,
-    "eval_every": 10,
-    "eval_rows": 40,
-    "checkpoint_every": 5,
-    "stop_accuracy": 1.0,
-    "threads": 1,
-}
-
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory):
     path = tmp_path_factory.mktemp("sweep") / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY))
+    path.write_text(yaml.safe_dump(TINY | {"steps": 60, "stop_accuracy": 1.0}))
     return path
 
 
@@ -66,10 +52,6 @@ def untimed(record):
     return {k: v for k, v in record.items() if not k.endswith("seconds")}
 
 
-def weights(folder):
-    return hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
-
-
 def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -87,9 +69,8 @@ def test_a_sweep_is_the_runs_that_lego_train_makes(finished, config, tmp_path):
     assert (first["run"], second["run"]) == ("runs/seed=0", "runs/seed=1")
     direct = run(config, {"seed": 1, "run": str(tmp_path / "run")})
     assert weights(direct) == weights(out / second["run"]) != weights(out / first["run"])
-    metrics = [json.loads(line) for line in (direct / "metrics.jsonl").read_text().splitlines()]
     for split in ("train", "validation", "test"):
-        last = [line for line in metrics if line["split"] == split][-1]
+        last = [line for line in metrics(direct) if line["split"] == split][-1]
         for name in ("loss", "accuracy", "accuracy_per_position"):
             assert second[f"{split}_{name}"] == last[name]
     assert (second["last_step"], second["solved_step"]) == (60, None)
@@ -283,20 +264,18 @@ def test_ray_gives_the_same_results(finished, config, tmp_path):
 def test_a_solved_run_tells_when_by_its_metrics(tmp_path):
     (tmp_path / "config.yaml").write_text("run: x\nstop_accuracy: 0.9\nbatch: 10\n")
     each = [
-        {"step": 20, "split": "train", "examples_per_second": 100, "accuracy_per_position": [1, 1]},
+        {"step": 20, "split": "train", "accuracy_per_position": [1, 1, None]},
         {"step": 30, "split": "validation", "accuracy_per_position": [1, 0.8, 0.5]},
-        {"step": 40, "split": "train", "examples_per_second": 50, "accuracy_per_position": [1, 1]},
+        {"step": 40, "split": "train", "accuracy_per_position": [1, 1, None]},
         {"step": 50, "split": "validation", "accuracy_per_position": [1, 0.9, 0.5]},
         {"step": 50, "split": "test", "accuracy_per_position": [1, 1, 1], "accuracy": 1},
         {"step": 60, "split": "validation", "accuracy_per_position": [1, 1, 0.6]},
     ]
-    for line in each[:1] + each[2:3]:
-        line["accuracy_per_position"].append(None)  # a position without labels in training
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in each))
+    timed = [line | {"seconds": line["step"] / 10} for line in each]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timed))
     told = outcome(tmp_path)
     assert (told["last_step"], told["solved_step"]) == (60, 50)
-    # 0.1 s a step up to step 20, 0.2 s after it.
-    assert (told["seconds"], told["solved_seconds"]) == (2 + 8, 2 + 6)
+    assert (told["seconds"], told["solved_seconds"]) == (6, 5)
     assert told["test_accuracy"] == 1
 
 

@@ -1,18 +1,14 @@
-"""Runs as their users meet them: started, killed, resumed, on two ranks, from a corpus."""
+"""Runs as their users meet them: what they leave, what they learn from, what they refuse."""
 
-import hashlib
 import json
-import os
-import signal
+import re
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from runs import metrics, weights, write
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 import lego
@@ -23,40 +19,21 @@ from lego.cli import main
 from lego.command import assignments
 from lego.data import Sampled, Stored, tensors
 from lego.evaluate import measure
+from lego.record import read_metrics
 from lego.settings import read_settings
 from lego.task import IGNORED, SettingError
 from lego.train import run
 
-TINY = {
-    "preset": "z2-n6",
-    "model": "conv-albert-nano",
-    "model_fields": {"num_hidden_layers": 2},
-    "steps": 30,
-    "batch": 16,
-    "warmup": 5,
-    "schedule": "cosine",
-    "log_every": 5,
-    "eval_every": 10,
-    "eval_rows": 40,
-    "checkpoint_every": 5,
-    "threads": 1,
-}
-
 
 @pytest.fixture
 def config(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY | {"run": str(tmp_path / "run")}))
-    return path
+    return write(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("train")
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY | {"run": str(folder / "run")}))
-    return run(path, {})
+    return run(write(tmp_path_factory.mktemp("train")), {})
 
 
 def test_a_number_may_be_written_as_people_write_it(config):
@@ -66,18 +43,9 @@ def test_a_number_may_be_written_as_people_write_it(config):
     assert read_settings(config, {}).lr == 0.001
 
 
-def weights(folder):
-    return hashlib.sha256((Path(folder) / "model" / "model.safetensors").read_bytes()).hexdigest()
-
-
-def metrics(folder, *without):
-    lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in without} for line in lines]
-
-
 def test_a_run_leaves_what_the_design_says(finished):
     names = {"step", "split", "loss", "accuracy", "accuracy_per_position", "lr"}
-    for line in metrics(finished):
+    for line in read_metrics(finished):
         assert names <= set(line)
         asked = 4 if line["split"] == "train" else 6
         assert len(line["accuracy_per_position"]) == asked
@@ -96,66 +64,16 @@ def test_a_run_leaves_what_the_design_says(finished):
 def test_config_yaml_runs_again_and_gives_the_same_weights(finished, tmp_path):
     again = run(finished / "config.yaml", {"run": str(tmp_path / "again")})
     assert weights(again) == weights(finished)
-    timed = "examples_per_second"
-    assert metrics(again, timed) == metrics(finished, timed)
+    assert metrics(again) == metrics(finished)
 
 
-def launched(config, world=None):
-    command = [sys.executable, "-m", "lego.train", str(config)]
-    if world:
-        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(world)]
-        command = [sys.executable, *launch, "--main_process_port", "0", *command[1:]]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "1"}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-def finish(process):
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err[-3000:]
-    return out
-
-
-def kill_after(process, folder, step):
-    """SIGKILL all processes of a launch as soon as a checkpoint at or after a step is there."""
-    deadline = time.monotonic() + 120
-    while not any(int(p.name.split("-")[1]) >= step for p in checkpoints(folder)):
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def test_a_killed_run_ends_with_the_same_bits(config, tmp_path, finished):
-    folder = tmp_path / "run"
-    for step in (5, 15):
-        kill_after(launched(config), folder, step)
-        assert not (folder / "model").exists()
-    with (folder / "metrics.jsonl").open("a") as torn:
-        torn.write('{"step": 16, "spl')  # a line torn by the kill
-    out = finish(launched(config))
-    assert f"{folder}: goes on from step-" in out
-    assert weights(folder) == weights(finished)
-    timed = "examples_per_second"
-    assert metrics(folder, timed) == metrics(finished, timed)
-    assert "finished already" in finish(launched(config))
-
-
-def test_two_ranks_see_the_examples_of_one_and_resume_to_the_bit(config, tmp_path, finished):
-    out = finish(launched(config, world=2))
-    assert "world size 2, cpu" in out
-    one, two = metrics(finished), metrics(tmp_path / "run")
-    for mine, theirs in zip(one, two, strict=True):
-        assert mine["step"] == theirs["step"] and mine["split"] == theirs["split"]
-        assert mine["loss"] == pytest.approx(theirs["loss"], abs=2e-4)
-    whole = weights(tmp_path / "run")
-    (tmp_path / "run").rename(tmp_path / "whole")
-    kill_after(launched(config, world=2), tmp_path / "run", 10)
-    finish(launched(config, world=2))
-    assert weights(tmp_path / "run") == whole
+def test_a_finished_run_is_left_as_it_is(config, tmp_path, capsys):
+    folder = run(config, {"steps": 2})
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    capsys.readouterr()
+    assert main(["train", str(config), "steps=2"]) == 0
+    assert capsys.readouterr().out == f"{folder}: finished already\n"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_a_solved_run_stops_and_stays_stopped(config):
@@ -277,8 +195,6 @@ def test_scores_count_by_position_and_add_up():
     ],
 )
 def test_bad_settings_are_one_line_and_write_nothing(config, tmp_path, capsys, fields, message):
-    import re
-
     assert main(["train", str(config), *fields]) == 2
     printed = capsys.readouterr().err
     assert re.match(f"lego: .*{message}", printed) and printed.count("\n") == 1, printed

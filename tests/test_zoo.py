@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
 )
+from zoo_cases import CLASSIFY, DECODERS, ENCODERS, PREDICT, build, sentences
 
 from lego import zoo
 from lego.zoo.block import eager_attention
@@ -24,21 +24,6 @@ from lego.zoo.block import eager_attention
 torch.set_num_threads(1)
 
 
-@dataclass(frozen=True)
-class TinyTask:
-    """What a model is built for; no task of lego is needed."""
-
-    head: str = "token-classification"
-    labels: tuple[str, ...] = ("+1", "-1", "?")
-    vocab_size: int = 11
-    max_length: int = 12
-    layers: int = 3
-    pad_token_id: int = 0
-
-
-CLASSIFY = TinyTask()
-PREDICT = TinyTask(head="causal-lm", labels=())
-ENCODERS, DECODERS = zoo.names("token-classification"), zoo.names("causal-lm")
 # Everything that a model may have at once, so that a property is tested against all of it.
 EVERYTHING: dict[str, Any] = {
     "num_hidden_groups": 1,
@@ -48,17 +33,6 @@ EVERYTHING: dict[str, Any] = {
     "relative_window": 3,
     "conv_noise": 0.3,
 }
-
-
-def build(name: str, seed: int = 0, **overrides: Any) -> Any:
-    torch.manual_seed(seed)
-    task = PREDICT if name in DECODERS else CLASSIFY
-    return zoo.build(name, task, **overrides).eval()
-
-
-def sentences(rows: int = 4, tokens: int = 9, seed: int = 1) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(1, 11, (rows, tokens), generator=generator)
 
 
 def full_encoder(**overrides: Any) -> Any:

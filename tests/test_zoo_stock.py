@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from zoo_cases import build, sentences
 
 from lego import zoo
 
 torch.set_num_threads(1)
 
 
-@dataclass(frozen=True)
-class TinyTask:
-    head: str = "token-classification"
-    labels: tuple[str, ...] = ("+1", "-1", "?")
-    vocab_size: int = 11
-    max_length: int = 12
-    layers: int = 3
-    pad_token_id: int = 0
-
-
-CLASSIFY = TinyTask()
-PREDICT = TinyTask(head="causal-lm", labels=())
 SMALL = [n for n in zoo.names() if n.startswith("hf-") and not n.endswith("base")]
-
-
-def build(name: str, **overrides: Any) -> Any:
-    torch.manual_seed(0)
-    task = PREDICT if name in zoo.names("causal-lm") else CLASSIFY
-    return zoo.build(name, task, **overrides)
-
-
-def sentences() -> torch.Tensor:
-    """With the padding token in them, as a sentence's last."""
-    ids = torch.randint(1, 11, (4, 9), generator=torch.Generator().manual_seed(1))
-    ids[0, -1] = 0
-    return ids
 
 
 @pytest.fixture
@@ -59,6 +34,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("name", SMALL)
 def test_a_stock_model_trains_without_a_word(name: str, logged: list[str]) -> None:
     model, ids = build(name).train(), sentences()
+    ids[0, -1] = 0  # padding
     given = {"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": ids % 3}
     output = model(**given, output_hidden_states=True)
     output.loss.backward()

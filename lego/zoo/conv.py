@@ -119,13 +119,10 @@ class TokenConv(nn.Module):
 def projection_conv(config: LegoConfig, heads: dict[str, int]) -> TokenConv:
     """The convolution of the projections; ``heads``: how many heads have queries, keys, values."""
     size = config.hidden_size // config.num_attention_heads
-    shared = {"channel": size, "head": 1}
     kernels = []
     for name, count in heads.items():
-        wanted = name in config.conv_targets and count > 0
-        kernels.append(
-            wanted * (shared[config.conv_sharing] * count if config.conv_sharing in shared else 1)
-        )
+        each = {"channel": count * size, "head": count, "target": min(count, 1)}
+        kernels.append(each[config.conv_sharing] if name in config.conv_targets else 0)
     return TokenConv(
         config.conv_kernel,
         [count * size for count in heads.values()],
