@@ -20,7 +20,7 @@ from lego import zoo
 from lego.command import assignments, exit_code
 from lego.corpus import whole_file
 from lego.data import Sampled, Source, Stored
-from lego.evaluate import load_model
+from lego.loading import load_model
 from lego.record import check_trackers
 from lego.settings import Settings, dump_settings, read_settings
 from lego.task import SettingError, load_task, require
