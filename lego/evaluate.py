@@ -14,7 +14,8 @@ from lego.answers import NOTHING, Score, asked, fingerprints
 from lego.corpus import whole_file
 from lego.data import Source, open_source
 from lego.forward import forward
-from lego.task import Task, choose, require
+from lego.loading import load_model
+from lego.task import choose, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,32 +46,6 @@ def measure(
             part.shortcuts = fingerprints(task, batch, found.asked, chosen)
         total += part
     return total
-
-
-def load_model(folder: str, task: Task) -> PreTrainedModel:
-    """A model from a folder (or hub name) with the head that the task asks for.
-
-    Raises SettingError when there is none, or its vocabulary is not the task's.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
-
-    import lego.zoo  # noqa: F401  registers the zoo with the Auto classes
-
-    heads = {
-        "token-classification": AutoModelForTokenClassification,
-        "causal-lm": AutoModelForCausalLM,
-    }
-    try:
-        model = heads[task.head].from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        require(
-            False, "MODEL", folder, f"a checkpoint for {task.head}; {str(error).splitlines()[0]}"
-        )
-    size = model.config.vocab_size
-    require(
-        size == task.vocab_size, f"{folder} vocab_size", size, f"{task.vocab_size} (the task's)"
-    )
-    return model
 
 
 def evaluate_to_file(

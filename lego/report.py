@@ -87,7 +87,7 @@ def _parameters(folder: Path) -> int:
 def _probed(path: Path, settings: Settings) -> dict[str, Any]:
     if (path / "probe.json").is_file():
         return json.loads((path / "probe.json").read_text())
-    from lego.evaluate import load_model
+    from lego.loading import load_model
     from lego.probes.run import probe
     from lego.train import open_training
 

@@ -24,7 +24,7 @@ from lego.checkpoint import checkpoints
 from lego.command import assignments, exit_code
 from lego.corpus import whole_file
 from lego.data import Sampled, Source, Stored
-from lego.evaluate import load_model
+from lego.loading import load_model
 from lego.record import check_trackers
 from lego.settings import Mimicking, Settings, dump_settings, read_settings
 from lego.task import SettingError, decode, load_task, require

@@ -28,7 +28,7 @@ LAYERS = [
     ["lego.zoo"],
     ["lego.models"],
     ["lego.answers"],
-    ["lego.forward"],
+    ["lego.forward", "lego.loading"],
     ["lego.evaluate"],
     ["lego.settings"],
     ["lego.curriculum", "lego.optimizer", "lego.checkpoint", "lego.record"],

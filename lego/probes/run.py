@@ -12,7 +12,8 @@ import numpy as np
 
 from lego.corpus import whole_file
 from lego.data import Source, open_source
-from lego.evaluate import load_model, measure
+from lego.evaluate import measure
+from lego.loading import load_model
 from lego.probes.patterns import attention_maps, head_scores
 from lego.task import choose, require
 

@@ -119,7 +119,7 @@ def build(
     ``init`` and ``batches``: how its weights start, see ``initialise``; None takes the variant's
     own. The words for pretrained embeddings are those of ``task.tokenizer()``. ``overrides`` are
     fields of the config. Raises ValueError for an unknown name, a name that does not fit
-    ``task.head``, and an impossible field.
+    ``task.head``, and a field that is impossible, or impossible for the task.
     """
     if name not in names(task.head):
         require(False, "name", name, _forms(task.head if name in names() else None))
@@ -143,6 +143,9 @@ def build(
         start = own.get("init", "random") if init is None else init
         fields |= {field: value for field, value in own.items() if field != "init"}
         model = kind(kind.config_class(**fields | overrides))
+    for field, count in (("vocab_size", task.vocab_size), ("num_labels", len(task.labels))):
+        value = getattr(model.config, field)
+        require(value == count or count == 0, field, value, f"{count}, as the task has")
     words: list[str] = []
     if ":" in start and hasattr(task, "tokenizer"):
         words = task.tokenizer().convert_ids_to_tokens(range(task.vocab_size))
