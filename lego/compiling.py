@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DECISION = "compile.json"  # in the run folder, so that a resumed run computes the same
-# What a compiled block costs for each length of batch, and what it saves of a step: 40 to 80 s and
+# What a compiled block costs for each shape of batch, and what it saves of a step: 40 to 80 s and
 # up to a half on an idle core, nothing on a busy one (nano models, torch 2.13).
 SECONDS, SAVED = 60.0, 0.3
 WARM, TIMED = 2, 3  # passes before and while the clock runs
@@ -49,18 +49,18 @@ def has_compiler(device: torch.device) -> bool:
 
 
 def decide(
-    settings: Settings, lengths: int, step: Callable[[], Any], accelerator: Accelerator
+    settings: Settings, shapes: int, step: Callable[[], Any], accelerator: Accelerator
 ) -> bool:
     """Whether a run compiles: as it did before, as its settings say, or if that pays.
 
-    ``lengths``: how many lengths of batch training meets. ``step`` does a step's forward and
+    ``shapes``: how many shapes of batch training meets. ``step`` does a step's forward and
     backward pass; all processes time it, and the main one's times count.
     """
     file = Path(settings.run, DECISION)
     before = file.is_file()
     accelerator.wait_for_everyone()  # all have looked before the main process writes
     if not before:
-        decision = _decision(settings, lengths, step, accelerator.device)
+        decision = _decision(settings, shapes, step, accelerator.device)
         if accelerator.is_main_process:
             with whole_file(file) as temporary:
                 temporary.write_text(json.dumps(decision) + "\n")
@@ -69,7 +69,7 @@ def decide(
 
 
 def _decision(
-    settings: Settings, lengths: int, step: Callable[[], Any], device: torch.device
+    settings: Settings, shapes: int, step: Callable[[], Any], device: torch.device
 ) -> dict[str, Any]:
     if settings.compile != "auto" or not has_compiler(device):
         return {"compile": settings.compile == "on"}
@@ -83,13 +83,13 @@ def _decision(
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
     seconds = median(times[WARM:])
-    paid = settings.steps * seconds * SAVED > SECONDS * lengths
-    return {"compile": paid, "step_seconds": round(seconds, 5), "lengths": lengths}
+    paid = settings.steps * seconds * SAVED > SECONDS * shapes
+    return {"compile": paid, "step_seconds": round(seconds, 5), "shapes": shapes}
 
 
-def compile_blocks(model: PreTrainedModel, lengths: int) -> None:
+def compile_blocks(model: PreTrainedModel, shapes: int) -> None:
     """Compile each block's forward; hooks, parameters and their names stay as they are."""
-    # A graph for each length of batch, with and without padding; torch would give up after 8.
-    torch._dynamo.config.recompile_limit = max(8, 2 * lengths)
+    # A graph for each shape of batch, with and without padding; torch would give up after 8.
+    torch._dynamo.config.recompile_limit = max(8, 2 * shapes)
     for block in blocks(model):
         block.forward = torch.compile(block.forward, dynamic=False)

@@ -121,9 +121,13 @@ def count_parameters(cells: Sequence[Cell]) -> dict[str, int]:
         what = (settings.task, settings.preset, settings.fields, settings.corpus)
         key = repr((what, settings.model, settings.model_fields))
         if key not in known:
-            known[key] = open_model(settings, open_training(settings)).num_parameters()
+            known[key] = _parameters(settings)
         counts[cell.digest] = known[key]
     return counts
+
+
+def _parameters(settings: Settings) -> int:
+    return open_model(settings, open_training(settings), initial=False).num_parameters()
 
 
 def as_text(value: Any) -> str:

@@ -20,6 +20,20 @@ TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 @dataclass(frozen=True)
+class Mimicking:
+    """How far a model is pulled to the patterns before it trains; see ``lego.zoo.mimic``."""
+
+    steps: int = 200
+    batch: int = 128
+    lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            require(getattr(self, name) >= 1, f"mimic {name}", getattr(self, name), "1 or more")
+        require(self.lr > 0, "mimic lr", self.lr, "above 0")
+
+
+@dataclass(frozen=True)
 class Settings:
     """Every field of a run. Raises SettingError when one is out of its range."""
 
@@ -29,13 +43,18 @@ class Settings:
     preset: str | None = None  # of the task; of a corpus, the config (its only one by default)
     fields: dict[str, Any] = field(default_factory=dict)  # of the task's config, as in {n: 8}
     corpus: str | None = None
-    # Stages that training goes through before or instead of that task; see lego.curriculum.
+    # Stages that training goes through before or instead of that; see lego.curriculum.
     curriculum: tuple[dict[str, Any], ...] = ()
     # What learns: a name in lego.zoo, or a folder with a transformers checkpoint.
     model: str = "conv-albert-nano"
     model_fields: dict[str, Any] = field(default_factory=dict)  # of the model's config
-    # How often a tied model runs its block in training, drawn anew for each step: [fewest, most].
-    iterations: tuple[int, ...] | None = None
+    # How its weights start, see lego.zoo.initialise: random, associative, mimic,
+    # pretrained:FOLDER or shuffled:FOLDER. None: as the name in lego.zoo has it.
+    init: str | None = None
+    mimic: dict[str, Any] = field(default_factory=dict)  # of ``Mimicking``, for init: mimic
+    # How often a tied model runs its block in training: a number, or [fewest, most], drawn anew
+    # for each step. None: as often as its config says, or the task of a stage needs.
+    iterations: int | tuple[int, ...] | None = None
     # Which blocks' outputs the model's head is trained on: the last one's, all, or the last half's.
     deep_supervision: str | bool = "off"
     # How. A step is one update on ``batch`` examples, over all processes.
@@ -83,12 +102,11 @@ class Settings:
         for tracker in self.trackers:
             choose("trackers", tracker, TRACKERS)
         splits = self.eval_splits
-        require(
-            not isinstance(splits, str) or splits == "all",
-            "eval_splits",
-            splits,
-            "a list, all, or null",
-        )
+        listed = not isinstance(splits, str) or splits == "all"
+        require(listed, "eval_splits", splits, "a list, all, or null")
+        held = self.init == "mimic" or not self.mimic
+        require(held, "mimic", self.mimic, "{} where init is not mimic")
+        decode(Mimicking, self.mimic)
         watched = splits is None or splits == "all" or "validation" in splits
         for name in ("stop_accuracy", "stop_patience"):
             held = watched or getattr(self, name) is None
@@ -113,14 +131,16 @@ class Settings:
         """Only the form: what a stage says is checked where it is decoded."""
         for stage in self.curriculum:
             require(isinstance(stage, dict), "curriculum", stage, "a list of stages, mappings")
-        require(
-            not (self.curriculum and self.corpus), "curriculum", self.curriculum, "[] for a corpus"
-        )
-        given = self.iterations
-        if given is not None:
-            held = len(given) == 2 and all(type(count) is int for count in given)
-            held = held and 1 <= given[0] <= given[1]
-            require(held, "iterations", given, "[fewest, most], 1 or more, or null")
+        check_iterations(self.iterations)
+
+
+def check_iterations(given: int | tuple[int, ...] | None) -> None:
+    """Refuse what is neither a number of iterations nor a range of them."""
+    if given is None:
+        return
+    ends = given if isinstance(given, tuple) else (given, given)
+    held = len(ends) == 2 and all(type(end) is int for end in ends) and 1 <= ends[0] <= ends[1]
+    require(held, "iterations", given, "a number, 1 or more, or [fewest, most], or null")
 
 
 def read_settings(path: str | Path, overrides: dict[str, Any]) -> Settings:

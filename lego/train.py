@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration, parse_flag_from_env, set_seed
 
 from lego import zoo
+from lego.checkpoint import checkpoints
 from lego.command import assignments, exit_code
 from lego.corpus import whole_file
 from lego.data import Sampled, Source, Stored
 from lego.loading import load_model
 from lego.record import check_trackers
-from lego.settings import Settings, dump_settings, read_settings
-from lego.task import SettingError, load_task, require
+from lego.settings import Mimicking, Settings, dump_settings, read_settings
+from lego.task import SettingError, decode, load_task, require
 from lego.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ def run(config: str | Path, overrides: dict[str, Any]) -> Path:
     accelerator = open_accelerator(settings)
     source = open_training(settings)
     set_seed(settings.seed)
-    model = open_model(settings, source)
+    model = open_model(settings, source, initial=not checkpoints(folder))
     trainer = Trainer(settings, source, model, accelerator)
     with accelerator.main_process_first():
         _claim(folder, settings, write=accelerator.is_main_process)
@@ -82,16 +86,34 @@ def open_training(settings: Settings) -> Source:
     return Stored(settings.corpus, settings.preset, settings.seed)
 
 
-def open_model(settings: Settings, source: Source) -> PreTrainedModel:
-    """The model that a run trains: random weights of a zoo name, or those of a checkpoint."""
-    if Path(settings.model).is_dir():
-        fields = settings.model_fields
+def open_model(settings: Settings, source: Source, initial: bool = True) -> PreTrainedModel:
+    """The model that a run trains: one of the zoo by its name, or a checkpoint.
+
+    ``initial``: with its initial weights; without, where they will be replaced anyway, it has
+    random ones, which are soon there.
+    """
+    name, fields, init, task = settings.model, settings.model_fields, settings.init, source.task
+    if Path(name).is_dir():
         require(not fields, "model_fields", fields, "{} (a checkpoint has its own)")
-        return load_model(settings.model, source.task)
+        require(init is None, "init", init, "null (a checkpoint has its own)")
+        return load_model(name, task)
     try:
-        return zoo.build(settings.model, source.task, **settings.model_fields)
+        if init != "mimic":
+            return zoo.build(name, task, init=init if initial else "random", **fields)
+        model = zoo.build(name, task, init="random", **fields)
+        if initial:
+            given = decode(Mimicking, settings.mimic)
+            zoo.mimic(model, _sentences(source, given.batch), given.steps, given.lr)
+        return model
     except ValueError as error:
-        raise SettingError(f"model={settings.model!r}: {error}") from None
+        raise SettingError(f"model={name!r}: {error}") from None
+
+
+def _sentences(source: Source, size: int) -> Iterator[torch.Tensor]:
+    """The training examples without their labels: token ids (batch, tokens) int64."""
+    for start in count(0, size):
+        ids = source.take("train", start, start + size)["input_ids"]
+        yield torch.from_numpy(ids.astype(np.int64))
 
 
 def _claim(folder: Path, settings: Settings, write: bool) -> None:

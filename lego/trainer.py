@@ -18,7 +18,7 @@ from lego import optimizer
 from lego.answers import NOTHING, Score, asked
 from lego.checkpoint import Progress, checkpoints, save, whole_folder
 from lego.compiling import check_compiler, compile_blocks, decide
-from lego.curriculum import Curriculum, depth
+from lego.curriculum import Curriculum, Moment, depth
 from lego.data import Source
 from lego.evaluate import measure
 from lego.forward import Answered, forward
@@ -53,9 +53,10 @@ class Trainer:
         self.folder, self.device = Path(settings.run), accelerator.device
         self.splits = evaluated(settings, source)
         self.curriculum = Curriculum(settings, source, model)
-        world, parts, batch = accelerator.num_processes, settings.accumulate, settings.batch
+        world, parts = accelerator.num_processes, settings.accumulate
         allowed = f"multiples of {world} processes x {parts} parts (accumulate)"
-        require(batch % (world * parts) == 0, "batch", batch, allowed)
+        for batch in self.curriculum.batches:
+            require(batch % (world * parts) == 0, "batch", batch, allowed)
         check_compiler(settings, self.device)
         supervised, able = settings.deep_supervision, hasattr(model, "readout")
         require(able or supervised == "off", "deep_supervision", supervised, "off for this model")
@@ -83,33 +84,35 @@ class Trainer:
 
     def _loop(self, bar: tqdm) -> None:
         settings, progress = self.settings, self.progress
-        began, examples = time.perf_counter(), 0
+        clock = time.perf_counter() - progress.seconds
+        examples, seconds = progress.examples, progress.seconds  # at the last line
         self.model.train()
         while not self._ended():
             self._step()
             bar.update()
-            examples += settings.batch
+            progress.seconds = time.perf_counter() - clock
             if progress.step % settings.log_every == 0:
-                total = self._everywhere(sum((found.score() for found in self.window), NOTHING))
-                rate = round(examples / (time.perf_counter() - began), 1)
-                self.record.add(progress.step, "train", total, self._lr, examples_per_second=rate)
-                bar.set_postfix(loss=total.summary()["loss"])
-                self.window, began, examples = [], time.perf_counter(), 0
+                total = self._everywhere(self._answered(self.window))
+                progress.seconds = time.perf_counter() - clock
+                rate = (progress.examples - examples) / (progress.seconds - seconds)
+                stage = {"stage": progress.stage} if settings.curriculum else {}
+                self._note("train", total, **stage, examples_per_second=round(rate, 1))
+                bar.set_postfix({"loss": total.summary()["loss"]} | stage)
+                self.window, examples, seconds = [], progress.examples, progress.seconds
             if progress.step % settings.eval_every == 0 or progress.step == settings.steps:
-                before = time.perf_counter()
                 self._evaluate()
-                began += time.perf_counter() - before
             if progress.step % settings.checkpoint_every == 0 or self._ended():
                 save(self.folder, progress.step, settings.keep_checkpoints, self.accelerator)
+            clock = time.perf_counter() - progress.seconds
 
     def _prepare(self) -> None:
         """Hand the model to accelerate, compiled or not, with its optimizers."""
         settings, accelerator = self.settings, self.accelerator
-        lengths = len(self.curriculum.lengths)
-        self.compiled = decide(settings, lengths, self._trial, accelerator)
+        shapes = len(self.curriculum.shapes)
+        self.compiled = decide(settings, shapes, self._trial, accelerator)
         self.bare.zero_grad()
         if self.compiled:
-            compile_blocks(self.bare, lengths)
+            compile_blocks(self.bare, shapes)
         made = optimizer.optimizers(self.bare, settings, self.device)
         self.model, *self.optimizers = accelerator.prepare(self.bare, *made)
         accelerator.register_for_checkpointing(self.progress)
@@ -125,7 +128,7 @@ class Trainer:
     def _trial(self) -> None:
         """What a step does before it changes the weights, for a clock."""
         with self.accelerator.autocast():
-            self._learn()
+            self._learn(self.curriculum.at(self.progress))
 
     def _ended(self) -> bool:
         progress, patience = self.progress, self.settings.stop_patience
@@ -134,58 +137,61 @@ class Trainer:
 
     def _step(self) -> None:
         """One update."""
-        factor = (
-            optimizer.rate(self.settings, self.progress.step)
-            * self.curriculum.at(self.progress.step).lr
-        )
-        self.window += self._learn()
+        moment = self.curriculum.at(self.progress)
+        factor = optimizer.rate(self.settings, self.progress.step) * moment.lr
+        found = self._learn(moment)
+        self.window += found
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         for each in self.optimizers:
             for group in each.param_groups:
                 group["lr"] = factor * group["peak_lr"]
             each.step()
             each.zero_grad()
-        self.progress.step += 1
+        self.curriculum.advance(
+            self.progress, moment.batch, lambda: self._everywhere(self._answered(found))
+        )
 
-    def _learn(self) -> list[Answered]:
+    def _learn(self, moment: Moment) -> list[Answered]:
         """The gradient of a step's loss, the mean over all labels of its batch everywhere.
 
         Returns what the model answered, for each part of this process's share.
         """
-        settings, accelerator, world = (
-            self.settings,
-            self.accelerator,
-            self.accelerator.num_processes,
-        )
-        source, layers, _ = self.curriculum.at(self.progress.step)
-        share, size = settings.batch // world, settings.batch // world // settings.accumulate
-        start = self.progress.step * settings.batch + accelerator.process_index * share
-        batch = source.take("train", start, start + share)
+        settings, accelerator = self.settings, self.accelerator
+        task, world = moment.source.task, accelerator.num_processes
+        share, size = moment.batch // world, moment.batch // world // settings.accumulate
+        start = self.progress.examples + accelerator.process_index * share
+        batch = moment.source.take("train", start, start + share)
         parts = [
             {name: array[first : first + size] for name, array in batch.items()}
             for first in range(0, share, size)
         ]
-        asks = [asked(source.task, part) for part in parts]
+        asks = [asked(task, part) for part in parts]
         labels = torch.tensor(float(max(sum(map(len, asks)), 1)), device=self.device)
         if world > 1:  # a sum over this process's labels, to be a part of the mean over all
             labels = accelerator.reduce(labels, "sum") / world
         readout, found = getattr(self.bare, "readout", None), []
-        with depth(self.bare, layers):
+        supervision = str(settings.deep_supervision)
+        with depth(self.bare, moment.layers):
             for part, ask in zip(parts, asks, strict=True):
                 last = ask is asks[-1]
-                alone = nullcontext() if last else accelerator.no_sync(self.model)
-                with alone:
-                    supervision = str(settings.deep_supervision)
-                    loss, answers = forward(
-                        self.model, source.task, part, ask, supervision, readout
-                    )
+                with nullcontext() if last else accelerator.no_sync(self.model):
+                    loss, answers = forward(self.model, task, part, ask, supervision, readout)
                     accelerator.backward(loss / labels)
                 found.append(answers)
         return found
 
+    @staticmethod
+    def _answered(found: list[Answered]) -> Score:
+        """The score of what this process answered."""
+        return sum((answers.score() for answers in found), NOTHING)
+
     @property
     def _lr(self) -> float:
         return self.optimizers[0].param_groups[0]["lr"]
+
+    def _note(self, split: str, total: Score, **more: float) -> None:
+        seconds = round(self.progress.seconds, 2)
+        self.record.add(self.progress.step, split, total, self._lr, seconds=seconds, **more)
 
     def _everywhere(self, part: Score) -> Score:
         """The sum of a score over all processes."""
@@ -194,14 +200,14 @@ class Trainer:
     def _evaluate(self) -> None:
         """Score the evaluation splits, each process its share; notes whether that ends the run."""
         rows, world = self.settings.eval_rows, self.accelerator.num_processes
-        rank, progress = self.accelerator.process_index, self.progress
+        rank = self.accelerator.process_index
         mine = rows * rank // world, rows * (rank + 1) // world
         model = self.accelerator.unwrap_model(self.model)
         for split in self.splits:
             # Not compiled: each other shape of batch would cost as much as training's.
             with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
                 total = self._everywhere(measure(model, self.source, split, *mine))
-            self.record.add(progress.step, split, total, self._lr)
+            self._note(split, total)
             if split == "validation":
                 self._watch(total)
         self.model.train()

@@ -129,12 +129,12 @@ def outcome(folder: Path) -> Outcome:
     so on. Seconds are those of training steps, without start, evaluation and checkpoints.
     """
     settings, lines = read_settings(folder / "config.yaml", {}), read_metrics(folder)
-    end, solved = max(line["step"] for line in lines), _solved(settings, lines)
+    solved = _solved(settings, lines) or {"step": None, "seconds": None}
     told: Outcome = {
-        "last_step": end,
-        "seconds": _seconds(settings, lines, end),
-        "solved_step": solved,
-        "solved_seconds": _seconds(settings, lines, solved),
+        "last_step": lines[-1]["step"],
+        "seconds": lines[-1]["seconds"],
+        "solved_step": solved["step"],
+        "solved_seconds": solved["seconds"],
     }
     for line in lines:
         for name in ("loss", "accuracy", "accuracy_per_position", "shortcuts"):
@@ -143,8 +143,8 @@ def outcome(folder: Path) -> Outcome:
     return told
 
 
-def _solved(settings: Settings, lines: list[dict[str, Any]]) -> int | None:
-    """The first step at which validation reached stop_accuracy on each trained position."""
+def _solved(settings: Settings, lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first line on which validation reached stop_accuracy on each trained position."""
     each = [line["accuracy_per_position"] for line in lines if line["split"] == "train"]
     trained = {k for part in each for k, accuracy in enumerate(part) if accuracy is not None}
     if settings.stop_accuracy is None or not trained:
@@ -153,18 +153,5 @@ def _solved(settings: Settings, lines: list[dict[str, Any]]) -> int | None:
         if line["split"] == "validation":
             reached = line["accuracy_per_position"]
             if all(reached[k] >= settings.stop_accuracy for k in trained):
-                return line["step"]
+                return line
     return None
-
-
-def _seconds(settings: Settings, lines: list[dict[str, Any]], end: int | None) -> float | None:
-    """The time of training up to a step, from the rates that were logged."""
-    train = [line for line in lines if line["split"] == "train"]
-    if end is None or not train:
-        return None
-    total, before, rate = 0.0, 0, 1.0
-    for line in train:
-        if before < end:
-            rate, step = line["examples_per_second"], min(line["step"], end)
-            total, before = total + (step - before) * settings.batch / rate, step
-    return round(total + (end - before) * settings.batch / rate, 2)

@@ -49,7 +49,8 @@ def weights(folder):
 def metrics(folder):
     """The lines of a run's metrics, without what a clock says."""
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "examples_per_second"} for line in lines]
+    clock = {"examples_per_second", "seconds"}
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
 
 
 def _rank(config, overrides, environment):

@@ -14,20 +14,34 @@ from transformers import (
 
 import lego
 from lego import zoo
+from lego.answers import Score
+from lego.checkpoint import Progress
 from lego.cli import main
 from lego.curriculum import Curriculum, depth, is_tied
-from lego.data import Sampled
+from lego.data import Sampled, Stored
 from lego.settings import Settings
 from lego.task import SettingError
 from lego.train import run
 
+ROWS = "train=50,validation=50"
 SHORT, LONG = {"n": 3, "n_tr": 2}, {"n": 5, "n_tr": 4}
 
 
 def plan(stages=(), model="conv-albert-nano", model_fields=None, **fields):
-    settings = Settings(run="r", preset="z2-n6", curriculum=tuple(stages), steps=10, **fields)
+    settings = {"run": "r", "preset": "z2-n6", "curriculum": tuple(stages), "steps": 10}
+    settings = Settings(**settings | fields)
     source = Sampled(lego.load_task("chains", "z2-n6"))
     return Curriculum(settings, source, zoo.build(model, source.task, **model_fields or {}))
+
+
+def moments(curriculum, steps=10, hits=lambda step: 0):
+    """What each step is on; ``hits``: how many of 8 answers of a step are right."""
+    progress = Progress()
+    for step in range(steps):
+        moment = curriculum.at(progress)
+        yield moment
+        right, asked = np.array([8, hits(step)]), np.array([8, 8])
+        curriculum.advance(progress, moment.batch, lambda: Score(0.0, 16, right, asked))  # noqa: B023
 
 
 def said(moment):
@@ -39,37 +53,63 @@ def test_stages_follow_each_other_and_parts_take_turns():
     curriculum = plan(
         [
             {"steps": 2, "fields": SHORT},
-            {"steps": 5, "fields": [SHORT, LONG], "layers": [4, 8], "lr": 0.5},
+            {"steps": 5, "fields": [SHORT, LONG], "iterations": 8, "lr": 0.5, "batch": 16},
             {},
         ]
     )
-    short, long = (3, 2, 4, 0.5), (5, 4, 8, 0.5)
-    assert [said(curriculum.at(step)) for step in range(10)] == (
+    found = list(moments(curriculum))
+    short, long = (3, 2, 8, 0.5), (5, 4, 8, 0.5)
+    assert [said(moment) for moment in found] == (
         [(3, 2, 3, 1)] * 2 + [short, long, short, long, short] + [(6, 4, 6, 1)] * 3
     )
-    assert curriculum.lengths == {17, 27, 32}
+    assert [moment.batch for moment in found] == [128] * 2 + [16] * 5 + [128] * 3
+    assert curriculum.shapes == {(128, 17), (16, 17), (16, 27), (128, 32)}
+
+
+def test_stages_before_a_corpus_are_made_on_the_fly(tmp_path):
+    assert main(["make", "chains", f"{tmp_path}/c", "--preset", "z2-n6", "--rows", ROWS]) == 0
+    source = Stored(tmp_path / "c")
+    stages = ({"steps": 3, "fields": SHORT}, {})
+    settings = Settings(run="r", corpus=f"{tmp_path}/c", curriculum=stages, steps=10)
+    curriculum = Curriculum(settings, source, zoo.build("conv-albert-nano", source.task))
+    found = [moment.source for moment in moments(curriculum)]
+    assert [part is source for part in found] == [False] * 3 + [True] * 7
+    assert found[0].task.config.n == 3
+
+
+@pytest.mark.parametrize("begin", [0, 5, 20, 70])
+def test_a_stage_ends_when_each_position_is_learned(begin):
+    """The second position is answered right from a step on."""
+    curriculum = plan([{"steps": 60, "fields": SHORT, "until": 0.5}, {}], steps=100)
+    found = moments(curriculum, 80, hits=lambda step: 8 * (step >= begin))
+    right, asked, step = 0.0, 0.0, 0
+    while step < 60 and not right > 0.5 * asked:
+        right, asked = 0.9 * right + (step >= begin), 0.9 * asked + 1
+        step += 1
+    assert [said(moment)[0] for moment in found] == [3] * step + [6] * (80 - step)
 
 
 def test_no_example_of_a_task_is_seen_twice():
     curriculum, seen = plan([{"fields": [SHORT, LONG]}]), {3: set(), 5: set()}
-    for step in range(10):
-        source = curriculum.at(step).source
-        ids = source.take("train", 16 * step, 16 * step + 16)["input_ids"]
-        seen[source.task.config.n] |= {row.tobytes() for row in ids}
+    for step, moment in enumerate(moments(curriculum)):
+        ids = moment.source.take("train", 16 * step, 16 * step + 16)["input_ids"]
+        seen[moment.source.task.config.n] |= {row.tobytes() for row in ids}
     assert {n: len(rows) for n, rows in seen.items()} == {3: 80, 5: 80}
 
 
 def test_a_model_of_its_own_depth_keeps_it_and_an_untied_one_has_no_other():
     fields = {"num_hidden_layers": 2}
-    assert said(plan([{"fields": SHORT}], model_fields=fields).at(0)) == (3, 2, 2, 1)
-    assert said(plan([{"fields": SHORT}], "bert-nano").at(0)) == (3, 2, None, 1)
+    assert said(plan([{"fields": SHORT}], model_fields=fields).at(Progress())) == (3, 2, 2, 1)
+    assert said(plan([{"fields": SHORT}], "bert-nano").at(Progress())) == (3, 2, None, 1)
 
 
 def test_iterations_are_drawn_from_seed_and_step_alone():
     first, again, other = (plan(iterations=(2, 4), seed=seed) for seed in (0, 0, 1))
-    draws = [[curriculum.at(step).layers for step in range(10)] for curriculum in (first, other)]
-    assert [again.at(step).layers for step in reversed(range(10))] == draws[0][::-1]
+    draws = [[moment.layers for moment in moments(curriculum)] for curriculum in (first, other)]
+    late = [again.at(Progress(step=step)).layers for step in reversed(range(10))]
+    assert late == draws[0][::-1]
     assert set(draws[0]) == {2, 3, 4} and draws[0] != draws[1]
+    assert {moment.layers for moment in moments(plan([{"iterations": [5, 6]}]))} == {5, 6}
 
 
 @pytest.mark.parametrize("kind", ["zoo", "transformers"])
@@ -94,8 +134,8 @@ def test_a_tied_model_runs_as_deep_as_it_is_told(kind):
 
 def test_a_run_learns_by_stages_and_is_measured_on_its_own_task(tmp_path):
     stages = [
-        {"steps": 4, "fields": {"n": 3, "n_tr": 2}, "layers": 1},
-        {"fields": [{"n": 4}, {}], "layers": [2, 3], "lr": 0.5},
+        {"steps": 4, "fields": {"n": 3, "n_tr": 2}, "iterations": 1, "batch": 8},
+        {"fields": [{"n": 4}, {}], "iterations": [2, 3], "lr": 0.5},
     ]
     folder = run(
         write(tmp_path, curriculum=stages, steps=8, log_every=1, eval_every=4, schedule="constant"),
@@ -114,11 +154,15 @@ def test_a_run_learns_by_stages_and_is_measured_on_its_own_task(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"curriculum": [{"step": 3}]}, "field='step': allowed steps, fields.*did you mean"),
+        ({"curriculum": [{"step": 3}]}, "field='step': allowed steps, until, fields.*did you mean"),
         ({"curriculum": ["easy"]}, "curriculum='easy': allowed a list of stages"),
-        ({"curriculum": [{"steps": 40}]}, "steps=30: allowed 40, as the stages"),
+        ({"curriculum": [{"steps": 40}]}, "steps=40: allowed null in the last stage"),
+        ({"curriculum": [{"until": 0.5}]}, "until=0.5: allowed null in the last stage"),
         ({"curriculum": [{"steps": 30}, {}]}, "steps=30: allowed more than 30"),
         ({"curriculum": [{}, {"steps": 3}]}, "steps=None: allowed a number in every stage but"),
+        ({"curriculum": [{"steps": 3, "until": 1.5}, {}]}, "until=1.5: allowed 0 < value < 1"),
+        ({"curriculum": [{"batch": 7}], "accumulate": 2}, "batch=7: allowed multiples of 1 proc"),
+        ({"curriculum": [{"batch": 0}]}, "batch=0: allowed 1 or more"),
         ({"curriculum": [{"fields": [3]}]}, "fields=3: allowed a mapping, or a list of mappings"),
         ({"curriculum": [{"fields": {"n": 0}}]}, "n=0: allowed 1..26"),
         (
@@ -127,17 +171,15 @@ def test_a_run_learns_by_stages_and_is_measured_on_its_own_task(tmp_path):
         ),
         ({"curriculum": [{"fields": {"group": "z3"}}]}, "fields=.* vocabulary and labels"),
         ({"curriculum": [{"fields": {"alphabet": 20}}]}, "fields=.* vocabulary and labels"),
-        ({"curriculum": [{"layers": 0}]}, "layers=0: allowed 1 or more"),
-        ({"curriculum": [{"layers": [1, 2]}]}, r"layers=\(1, 2\): allowed a list of 1, as fields"),
-        ({"curriculum": [{"layers": 3}], "iterations": [1, 2]}, "layers=3: allowed null where"),
+        ({"curriculum": [{"iterations": 0}]}, "iterations=0: allowed a number, 1 or more"),
+        ({"curriculum": [{"iterations": [1]}]}, r"iterations=\(1,\): allowed a number, 1 or"),
         ({"curriculum": [{"lr": 0}]}, "lr=0: allowed above 0"),
         (
-            {"curriculum": [{"layers": 3}], "model": "bert-nano"},
-            "layers=3: allowed null for a model",
+            {"curriculum": [{"iterations": 3}], "model": "bert-nano"},
+            "iterations=3: allowed null for a model",
         ),
         ({"iterations": [1, 3], "model": "bert-nano"}, r"iterations=\(1, 3\): allowed null for"),
-        ({"iterations": [3, 1]}, r"iterations=\(3, 1\): allowed \[fewest, most\]"),
-        ({"curriculum": [{}], "corpus": "x"}, r"curriculum=.*: allowed \[\] for a corpus"),
+        ({"iterations": [3, 1]}, r"iterations=\(3, 1\): allowed a number, .*\[fewest, most\]"),
     ],
 )
 def test_an_impossible_plan_is_one_line_and_nothing_is_written(fields, message, tmp_path, capsys):

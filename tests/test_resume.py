@@ -60,8 +60,15 @@ def test_a_killed_run_with_dropout_ends_with_the_same_bits(world, dropout, tmp_p
         {"optimizer": "muon", "clip": 0.5},
         {"accumulate": 4, "deep_supervision": "half", "iterations": [1, 4]},
         {"curriculum": [{"steps": 9, "fields": [{"n": 4}, {"n": 5}]}, {"lr": 0.5}]},
+        {
+            "curriculum": [
+                {"steps": 25, "until": 0.55, "fields": {"n": 3, "n_tr": 2}, "batch": 32},
+                {},
+            ]
+        },
+        {"init": "mimic", "mimic": {"steps": 2, "batch": 8}},
     ],
-    ids=["muon", "parts", "stages"],
+    ids=["muon", "parts", "stages", "until", "mimic"],
 )
 def test_every_way_to_train_resumes_to_the_bit(fields, tmp_path):
     (tmp_path / "whole").mkdir()

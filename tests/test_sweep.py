@@ -264,20 +264,18 @@ def test_ray_gives_the_same_results(finished, config, tmp_path):
 def test_a_solved_run_tells_when_by_its_metrics(tmp_path):
     (tmp_path / "config.yaml").write_text("run: x\nstop_accuracy: 0.9\nbatch: 10\n")
     each = [
-        {"step": 20, "split": "train", "examples_per_second": 100, "accuracy_per_position": [1, 1]},
+        {"step": 20, "split": "train", "accuracy_per_position": [1, 1, None]},
         {"step": 30, "split": "validation", "accuracy_per_position": [1, 0.8, 0.5]},
-        {"step": 40, "split": "train", "examples_per_second": 50, "accuracy_per_position": [1, 1]},
+        {"step": 40, "split": "train", "accuracy_per_position": [1, 1, None]},
         {"step": 50, "split": "validation", "accuracy_per_position": [1, 0.9, 0.5]},
         {"step": 50, "split": "test", "accuracy_per_position": [1, 1, 1], "accuracy": 1},
         {"step": 60, "split": "validation", "accuracy_per_position": [1, 1, 0.6]},
     ]
-    for line in each[:1] + each[2:3]:
-        line["accuracy_per_position"].append(None)  # a position without labels in training
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in each))
+    timed = [line | {"seconds": line["step"] / 10} for line in each]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timed))
     told = outcome(tmp_path)
     assert (told["last_step"], told["solved_step"]) == (60, 50)
-    # 0.1 s a step up to step 20, 0.2 s after it.
-    assert (told["seconds"], told["solved_seconds"]) == (2 + 8, 2 + 6)
+    assert (told["seconds"], told["solved_seconds"]) == (6, 5)
     assert told["test_accuracy"] == 1
 
 
