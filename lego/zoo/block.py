@@ -10,7 +10,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lego.zoo import fast
+from lego.zoo import fast, fast_feed_forward
 from lego.zoo.configuration import LegoConfig
 from lego.zoo.conv import canon, projection_conv
 from lego.zoo.heads import HardHeads
@@ -171,10 +171,15 @@ class FeedForward(nn.Module):
         self.conv = canon(config, "d", config.intermediate_size)
         # The same function, which transformers writes out in eight steps.
         same = {"gelu_new": "gelu_pytorch_tanh"}
+        self.name = config.hidden_act
         self.act = ACT2FN[same.get(config.hidden_act, config.hidden_act)]
         self.down = IntoStream(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
+        if self.conv is None and self.name in fast_feed_forward.ACTIVATIONS and fast.usable(hidden):
+            weights = self.up.weight, self.up.bias, self.down.weight, self.down.bias
+            rows = fast_feed_forward.FeedForward.apply(hidden.flatten(0, 1), *weights, self.name)
+            return rows.view_as(hidden)
         wide = self.up(hidden)
         if self.conv is not None:
             wide = self.conv(wide, sentence.token_mask)
