@@ -14,7 +14,7 @@ import torch
 from numba import njit
 from torch import nn
 
-ROWS = 1024  # taken at a time: fewer cost the matrix products more than the cache gives
+ROWS = 512  # taken at a time: fewer cost the matrix products more than the cache gives
 
 
 class FeedForward(torch.autograd.Function):
