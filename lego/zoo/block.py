@@ -10,7 +10,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lego.zoo import fast, fast_feed_forward
+from lego.zoo import fast, fast_attention, fast_feed_forward
 from lego.zoo.configuration import LegoConfig
 from lego.zoo.conv import canon, projection_conv
 from lego.zoo.heads import HardHeads
@@ -140,7 +140,7 @@ class Attention(nn.Module):
         """(batch, tokens, q's, k's and v's channels) to (batch, tokens, heads, channels)."""
         implementation = self.config._attn_implementation
         if implementation == "sdpa" and fast.usable(qkv):
-            return fast.Attention.apply(qkv, mask, self.head_size), None
+            return fast_attention.Attention.apply(qkv, mask, self.head_size), None
         qkv = rearrange(qkv, "b t (s h c) -> s b h t c", s=3, c=self.head_size)
         # One copy here spares three in the matrix products, and more in the way back.
         query, key, value = qkv.contiguous()

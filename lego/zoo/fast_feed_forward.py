@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
-from torch import nn
+
+from lego.zoo.fast import exp, kernel
 
 ROWS = 512  # taken at a time: fewer cost the matrix products more than the cache gives
 
@@ -69,34 +69,20 @@ def _activate(act: str, x: torch.Tensor, value: torch.Tensor, slope: torch.Tenso
     ACTIVATIONS[act](x.numpy().ravel(), value.numpy().ravel(), slope.numpy().ravel())
 
 
-_kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 _F = np.float32
-_LOG2_E, _LN_2, _LN_2_REST = _F(math.log2(math.e)), _F(0.693359375), _F(math.log(2) - 0.693359375)
-_C2, _C3, _C4, _C5, _C6 = (_F(1 / math.factorial(k)) for k in range(2, 7))
-
-
-@_kernel
-def _exp(x):
-    """e^x of a float32 in -87 .. 88, to 3e-7 of it: 2^n by its bits, the rest by its series."""
-    n = np.floor(x * _LOG2_E + _F(0.5))
-    r = x - n * _LN_2 - n * _LN_2_REST
-    series = _F(1) + r * (_F(1) + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * _C6)))))
-    return series * np.int32((np.int32(n) + 127) << 23).view(np.float32)
-
-
 _ROOT_HALF, _DENSITY = _F(math.sqrt(0.5)), _F(1 / math.sqrt(2 * math.pi))
 _P = _F(0.3275911)
 _A1, _A2, _A3 = _F(0.254829592), _F(-0.284496736), _F(1.421413741)
 _A4, _A5 = _F(-1.453152027), _F(1.061405429)
 
 
-@_kernel
+@kernel
 def _gelu(x, value, slope):
     """x times the normal distribution, by 7.1.26 of Abramowitz and Stegun, right to 1.5e-7."""
     for i in range(len(x)):
         inner = min(max(x[i], _F(-12)), _F(12))  # beyond, nothing changes but x itself
         z = abs(inner) * _ROOT_HALF
-        bell = _exp(-z * z)
+        bell = exp(-z * z)
         t = _F(1) / (_F(1) + _P * z)
         tail = _F(0.5) * bell * t * (_A1 + t * (_A2 + t * (_A3 + t * (_A4 + t * _A5))))
         below = tail if inner < 0 else _F(1) - tail
@@ -107,20 +93,20 @@ def _gelu(x, value, slope):
 _TWICE, _CUBE = _F(2 * math.sqrt(2 / math.pi)), _F(0.044715)
 
 
-@_kernel
+@kernel
 def _gelu_tanh(x, value, slope):
     """x / 2 (1 + tanh u), u = sqrt(2 / pi) (x + .044715 x^3): x by the logistic function of 2 u."""
     for i in range(len(x)):
         inner = min(max(x[i], _F(-9)), _F(9))
         square = inner * inner
-        odds = _exp(-_TWICE * inner * (_F(1) + _CUBE * square))
+        odds = exp(-_TWICE * inner * (_F(1) + _CUBE * square))
         below = _F(1) / (_F(1) + odds)
         steep = _TWICE * (_F(1) + _F(3) * _CUBE * square)
         value[i] = x[i] * below
         slope[i] = below + inner * below * (odds * below) * steep
 
 
-@_kernel
+@kernel
 def _relu(x, value, slope):
     for i in range(len(x)):
         slope[i] = _F(1) if x[i] > 0 else _F(0)
