@@ -18,7 +18,7 @@ from lego.zoo.fast import exp, kernel
 class Attention(torch.autograd.Function):
     """Softmax attention of (batch, tokens, q's, k's and v's channels), with a mask that can learn.
 
-    The weights are worked out again on the way back, from each query's greatest score and its sum.
+    The weights are worked out again on the way back, from each query's greatest score and what it divides by.
     """
 
     @staticmethod
@@ -83,20 +83,21 @@ def _forward(split, added, mixed, sums):
     for row in range(rows):
         for head in range(heads):
             _scores(row, head, split, added, q, k, v, weights)
-            most, total = sums[row, head, 0], sums[row, head, 1]
+            most, share = sums[row, head, 0], sums[row, head, 1]
             most[:] = weights[0]
             for s in range(1, tokens):
                 for t in range(tokens):
                     most[t] = max(most[t], weights[s, t])
-            total[:] = 0
+            share[:] = 0
             for s in range(tokens):
                 for t in range(tokens):
                     weights[s, t] = _power(weights[s, t] - most[t])
-                    total[t] += weights[s, t]
+                    share[t] += weights[s, t]
             np.dot(weights.T, v, gathered)
             for t in range(tokens):
+                share[t] = 1 / share[t]
                 for c in range(channels):
-                    mixed[row, t, head, c] = gathered[t, c] / total[t]
+                    mixed[row, t, head, c] = gathered[t, c] * share[t]
 
 
 @kernel
@@ -111,7 +112,7 @@ def _backward(split, added, sums, mixed, to_split, to_added):
     for row in range(rows):
         for head in range(heads):
             _scores(row, head, split, added, q, k, v, weights)
-            most, total = sums[row, head, 0], sums[row, head, 1]
+            most, share = sums[row, head, 0], sums[row, head, 1]
             for t in range(tokens):
                 for c in range(channels):
                     given[t, c] = mixed[row, t, head, c]
@@ -119,7 +120,7 @@ def _backward(split, added, sums, mixed, to_split, to_added):
             within[:] = 0
             for s in range(tokens):
                 for t in range(tokens):
-                    weights[s, t] = _power(weights[s, t] - most[t]) / total[t]
+                    weights[s, t] = _power(weights[s, t] - most[t]) * share[t]
                     within[t] += weights[s, t] * to_scores[s, t]
             for s in range(tokens):
                 for t in range(tokens):
