@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,6 +15,17 @@ def usable(x: torch.Tensor) -> bool:
     """Whether these parts can take x: elsewhere, torch's own are faster, or the only ones."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32
     return plain and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
+def in_threads(rows: int, call: Callable[[int, int, int], object]) -> None:
+    """``call(start, stop, part)`` for an even part of the rows in each of torch's threads."""
+    parts = torch.get_num_threads()
+    cuts = [rows * part // parts for part in range(parts + 1)]
+    if parts == 1:
+        call(0, rows, 0)
+        return
+    with ThreadPoolExecutor(parts) as pool:
+        list(pool.map(call, cuts[:-1], cuts[1:], range(parts)))
 
 
 kernel = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from lego.zoo.fast import exp, kernel
+from lego.zoo.fast import exp, in_threads, kernel
 
 
 class Attention(torch.autograd.Function):
     """Softmax attention of (batch, tokens, q's, k's and v's channels), with a mask that can learn.
 
-    The weights are worked out again on the way back, from each query's greatest score and what it divides by.
+    The way back works the weights out again, from each query's greatest score and its sum's inverse.
     """
 
     @staticmethod
@@ -26,14 +26,15 @@ class Attention(torch.autograd.Function):
         ctx: Any, qkv: torch.Tensor, mask: torch.Tensor | None, channels: int
     ) -> torch.Tensor:
         """qkv as above, the mask as in ``Sentence``; returns (batch, tokens, heads, channels)."""
-        split = rearrange(qkv.detach(), "b t (s h c) -> b t s h c", s=3, c=channels)
+        split = rearrange(qkv.detach(), "b t (s h c) -> b t s h c", s=3, c=channels).contiguous()
         batch, tokens, _, heads, _ = split.shape
         added = qkv.new_zeros(1, 1, tokens, tokens)  # (1 or batch, 1 or heads, key, query)
         if mask is not None:
             added = mask.detach().expand(-1, -1, tokens, tokens).mT.contiguous()
         mixed = qkv.new_empty(batch, tokens, heads, channels)
         sums = qkv.new_empty(batch, heads, 2, tokens)
-        _forward(split.contiguous().numpy(), added.numpy(), mixed.numpy(), sums.numpy())
+        given = [tensor.numpy() for tensor in (split, added, mixed, sums)]
+        in_threads(batch, lambda start, stop, part: _forward(start, stop, *given))
         ctx.save_for_backward(split, added, sums)
         ctx.mask_shape = None if mask is None else mask.shape
         return mixed
@@ -42,11 +43,14 @@ class Attention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, mixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         split, added, sums = ctx.saved_tensors
-        heads, learns = split.shape[3], ctx.needs_input_grad[1]
+        (batch, tokens, _, heads, _), learns = split.shape, ctx.needs_input_grad[1]
         to_split = torch.empty_like(split)
-        to_added = added.new_zeros(len(added) if learns else 0, heads, *added.shape[2:])
-        given = (split, added, sums, mixed.contiguous(), to_split, to_added)
-        _backward(*(tensor.numpy() for tensor in given))
+        # A mask that sentences share gets a gradient from each thread.
+        masks = max(len(added), torch.get_num_threads()) if learns else 0
+        to_added = added.new_zeros(masks, heads, tokens, tokens)
+        tensors = (split, added, sums, mixed.contiguous(), to_split, to_added)
+        given = [tensor.numpy() for tensor in tensors]
+        in_threads(batch, lambda start, stop, part: _backward(start, stop, part, *given))
         to_mask = to_added.mT.sum_to_size(ctx.mask_shape) if learns else None
         return rearrange(to_split, "b t s h c -> b t (s h c)"), to_mask, None
 
@@ -75,12 +79,12 @@ def _power(x):
 
 
 @kernel
-def _forward(split, added, mixed, sums):
-    rows, tokens, _, heads, channels = split.shape
+def _forward(start, stop, split, added, mixed, sums):
+    _, tokens, _, heads, channels = split.shape
     room = np.empty((4, tokens, channels), np.float32)
     q, k, v, gathered = room[0], room[1], room[2], room[3]
     weights = np.empty((tokens, tokens), np.float32)
-    for row in range(rows):
+    for row in range(start, stop):
         for head in range(heads):
             _scores(row, head, split, added, q, k, v, weights)
             most, share = sums[row, head, 0], sums[row, head, 1]
@@ -101,15 +105,18 @@ def _forward(split, added, mixed, sums):
 
 
 @kernel
-def _backward(split, added, sums, mixed, to_split, to_added):
-    rows, tokens, _, heads, channels = split.shape
+def _backward(start, stop, part, split, added, sums, mixed, to_split, to_added):
+    _, tokens, _, heads, channels = split.shape
     room = np.empty((7, tokens, channels), np.float32)
     q, k, v, given = room[0], room[1], room[2], room[3]
     to_q, to_k, to_v = room[4], room[5], room[6]
-    weights, to_scores = np.empty((tokens, tokens), np.float32), np.empty((tokens, tokens), np.float32)
+    weights, to_scores = (
+        np.empty((tokens, tokens), np.float32),
+        np.empty((tokens, tokens), np.float32),
+    )
     within = np.empty(tokens, np.float32)
     scale = np.float32(channels**-0.5)
-    for row in range(rows):
+    for row in range(start, stop):
         for head in range(heads):
             _scores(row, head, split, added, q, k, v, weights)
             most, share = sums[row, head, 0], sums[row, head, 1]
@@ -126,7 +133,7 @@ def _backward(split, added, sums, mixed, to_split, to_added):
                 for t in range(tokens):
                     to_scores[s, t] = weights[s, t] * (to_scores[s, t] - within[t])
             if len(to_added):
-                to_added[row % len(to_added), head] += to_scores
+                to_added[row if len(added) > 1 else part, head] += to_scores
             np.dot(to_scores.T, k, to_q)
             np.dot(to_scores, q, to_k)
             np.dot(weights, given, to_v)
