@@ -18,7 +18,7 @@ from lego.zoo.fast import exp, in_threads, kernel
 class Attention(torch.autograd.Function):
     """Softmax attention of (batch, tokens, q's, k's and v's channels), with a mask that can learn.
 
-    The way back works the weights out again, from each query's greatest score and its sum's inverse.
+    The way back works the weights out again, from each query's greatest score and its inverse sum.
     """
 
     @staticmethod
