@@ -49,7 +49,8 @@ class FeedForward(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, y: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, up, down, *wide = ctx.saved_tensors
-        to_x, to_up, to_down = torch.empty_like(x), torch.zeros_like(up), torch.zeros_like(down)
+        to_x, to_down = torch.empty_like(x), torch.zeros_like(down)
+        to_up = torch.zeros_like(down)  # transposed, which is the faster product
         to_up_bias, ones = up.new_zeros(len(up)), up.new_ones(min(ROWS, len(x)))
         value, slope, to_wide = x.new_empty(3, min(ROWS, len(x)), len(up))
         parts = (x.split(ROWS), y.split(ROWS), to_x.split(ROWS), wide)
@@ -58,10 +59,10 @@ class FeedForward(torch.autograd.Function):
             _activate(ctx.act, before, f, slope)
             to_down.addmm_(to_taken.T, f)
             torch.mm(to_taken, down, out=g).mul_(slope[: len(given)])
-            to_up.addmm_(g.T, given)
+            to_up.addmm_(given.T, g)
             to_up_bias.addmv_(g.T, ones[: len(given)])
             torch.mm(g, up, out=to_given)
-        return to_x, to_up, to_up_bias, to_down, y.sum(0), None
+        return to_x, to_up.T, to_up_bias, to_down, y.sum(0), None
 
 
 def _activate(act: str, x: torch.Tensor, value: torch.Tensor, slope: torch.Tensor) -> None:
