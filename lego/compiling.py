@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DECISION = "compile.json"  # in the run folder, so that a resumed run computes the same
-# What a compiled block costs for each shape of batch, and what it saves of a step: 40 to 80 s and
-# up to a half on an idle core, nothing on a busy one (nano models, torch 2.13).
+# What a compiled block is taken to cost for each shape of batch, and to save of a step; 40 to 80 s
+# on a core. On a CPU it saves nothing: the zoo's own gradients are faster (docs/results.md).
 SECONDS, SAVED = 60.0, 0.3
 WARM, TIMED = 2, 3  # passes before and while the clock runs
 
@@ -71,7 +71,7 @@ def decide(
 def _decision(
     settings: Settings, shapes: int, step: Callable[[], Any], device: torch.device
 ) -> dict[str, Any]:
-    if settings.compile != "auto" or not has_compiler(device):
+    if settings.compile != "auto" or device.type == "cpu":
         return {"compile": settings.compile == "on"}
     if settings.steps < WARM + TIMED:
         return {"compile": False}

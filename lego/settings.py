@@ -73,7 +73,7 @@ class Settings:
     clip: float = 1.0  # the largest norm of the gradient
     # auto: fp32 on a CPU, bf16 on a GPU that has it. Weights are always kept in fp32.
     precision: str = "auto"
-    # Compile the blocks. auto: if the run is long enough to win back the time that it takes.
+    # Compile the blocks. auto: on a GPU, if the run is long enough to win back what it takes.
     compile: str | bool = "auto"
     threads: int | None = None  # of each process on a CPU; one is best for nano models
     # When to look, and when to stop.

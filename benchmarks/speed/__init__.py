@@ -1,15 +1,16 @@
 """Speed comparisons: two programs that do the same work, in turns, in one process.
 
 A ratio of two rates that were measured side by side means something on a noisy machine; a rate
-alone does not. Each module of this package has a function ``measure`` that returns a ``Race``.
+alone does not. Each module of this package has a function ``measure`` that returns a ``Race``, or
+``Tables`` of several.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,26 @@ class Race:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Tables:
+    """Markdown tables by title, and what could not be measured, with the reason."""
+
+    tables: dict[str, str]
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def table(self) -> str:
+        parts = [f"{title}:\n\n{table}" for title, table in self.tables.items()]
+        if self.absent:
+            parts.append("\n".join(f"Absent: {name} ({why})" for name, why in self.absent.items()))
+        return "\n\n".join(parts)
+
+
 def figure(number: float) -> str:
     """A number to three significant digits: 1,590, or 0.0123."""
     return f"{float(f'{number:.3g}'):,.10g}"
 
 
-def race(unit: str, contestants: dict[str, Callable[[], int]], rounds: int = 9) -> Race:
+def race(unit: str, contestants: Mapping[str, Callable[[], float]], rounds: int = 9) -> Race:
     """Let the contestants do their portion in turns; each returns how many units it did.
 
     A round before the first is not counted: it compiles and fills caches.

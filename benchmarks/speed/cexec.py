@@ -22,7 +22,6 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import count, islice
 from pathlib import Path
@@ -38,7 +37,7 @@ from numba import njit
 
 import lego
 from benchmarks.plain_python import Program
-from benchmarks.speed import Race
+from benchmarks.speed import Race, Tables
 from cexec import certificate, native, reference
 from cexec.expression import DRAWS
 from cexec.grammar import ROOM, write_program
@@ -67,20 +66,6 @@ with TemporaryDirectory() as folder:
     write_shard("cexec", {fields}, 0, "train", 0, {rows}, folder, "all.parquet")
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Markdown tables by title, and what could not be measured, with the reason."""
-
-    tables: dict[str, str]
-    absent: dict[str, str]
-
-    def table(self) -> str:
-        parts = [f"{title}:\n\n{table}" for title, table in self.tables.items()]
-        if self.absent:
-            parts.append("\n".join(f"Absent: {name} ({why})" for name, why in self.absent.items()))
-        return "\n\n".join(parts)
 
 
 def measure() -> Tables:

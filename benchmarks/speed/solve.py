@@ -20,7 +20,7 @@ from lego.sweep import Record, Sweep
 CONFIGS, OUT = Path(__file__).parents[1] / "configs", Path("runs/solve")
 SEEDS = [100, 101, 102]  # none of those that the recipe was found with
 RATES = [5e-5, 5e-4, 2e-3]
-STEPS = {"z2-n6": 1500, "z2-n12": 1200}  # of the paper's recipe
+STEPS = {"z2-n6": 2000, "z2-n12": 1200}  # of the paper's recipe
 
 
 @dataclass(frozen=True)

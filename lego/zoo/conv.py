@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import nn
 
-from lego.zoo import fast
+from lego.zoo import fast, fast_conv
 from lego.zoo.configuration import LegoConfig
 
 
@@ -31,7 +31,7 @@ def convolve(
     if taps % 2 == 0 and reach != taps - 1:
         raise ValueError(f"kernel={taps}: allowed odd sizes when centred")
     if fast.usable(x):
-        y = fast.Convolution.apply(x.contiguous(), kernel, reach)
+        y = fast_conv.Convolution.apply(x.contiguous(), kernel, reach)
         return y if bias is None else y + bias
     # As an image one pixel high, (batch, tokens, channels) memory is what torch calls channels
     # last, for which it has a fast depthwise kernel that needs no copy.
