@@ -113,7 +113,7 @@ def _against(
     models = {family: ours, f"hf-{family}": theirs}
     if compiled:
         for each in models.values():
-            compile_blocks(each, lengths=1)
+            compile_blocks(each, shapes=1)
     else:
         models[f"hf-{family}, eager attention"] = model(
             f"hf-{family}", width, attn_implementation="eager"
