@@ -171,26 +171,28 @@ class FeedForward(nn.Module):
         self.conv = canon(config, "d", config.intermediate_size)
         # The same function, which transformers writes out in eight steps.
         same = {"gelu_new": "gelu_pytorch_tanh"}
-        self.name = config.hidden_act
+        self.act_name = config.hidden_act
         self.act = ACT2FN[same.get(config.hidden_act, config.hidden_act)]
         self.down = IntoStream(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
-        if self._whole() and fast.usable(hidden):
+        if fast.usable(hidden) and self._is_plain():
             weights = self.up.weight, self.up.bias, self.down.weight, self.down.bias
-            rows = fast_feed_forward.FeedForward.apply(hidden.flatten(0, 1), *weights, self.name)
+            rows = fast_feed_forward.FeedForward.apply(
+                hidden.flatten(0, 1), *weights, self.act_name
+            )
             return rows.view_as(hidden)
         wide = self.up(hidden)
         if self.conv is not None:
             wide = self.conv(wide, sentence.token_mask)
         return self.down(self.act(wide))
 
-    def _whole(self) -> bool:
-        """Whether nothing but its own three steps, which nobody looks at, is in the layer."""
+    def _is_plain(self) -> bool:
+        """Whether the layer is its own three steps and no more, and no hook looks at them."""
         parts = (self.up, self.act, self.down)
         watched = any(part._forward_hooks or part._forward_pre_hooks for part in parts)
         own = isinstance(self.up, nn.Linear) and isinstance(self.down, nn.Linear)
-        known = self.name in fast_feed_forward.ACTIVATIONS
+        known = self.act_name in fast_feed_forward.ACTIVATIONS
         return known and own and not watched and self.conv is None
 
 
