@@ -74,15 +74,16 @@ def readings(
     base = model.base_model
     blocks = {m for many in base.modules() if isinstance(many, nn.ModuleList) for m in many}
     inside = {part for block in blocks for part in block.modules()}
-    gave: list[tuple[nn.Module, int]] = []  # where in memory: GPT-2 gives a view of it
+    gave: list[tuple[nn.Module, torch.Tensor]] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor):
-            gave.append((module, output.data_ptr()))
+            gave.append((module, output))
 
     def exchange(_: nn.Module, __: Any, output: Any) -> Any:
         last = output.last_hidden_state
-        norm = next((module for module, at in gave if at == last.data_ptr()), nn.Identity())
+        here = last.data_ptr()  # GPT-2 gives a view
+        norm = next((module for module, out in gave if out.data_ptr() == here), nn.Identity())
         inner = [norm(select(hidden)) for hidden in output.hidden_states[:-1]]
         output.last_hidden_state = torch.stack([*inner, select(last)])
         return output
