@@ -9,8 +9,6 @@ import numpy as np
 import torch
 import xarray as xr
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from lego.answers import asked
@@ -43,7 +41,7 @@ def resolve(
 ) -> xr.Dataset:
     """Fit a readout of each variable's value on the stream after each block.
 
-    ``method``: "ridge" or "logistic", scikit-learn's, on standardised channels. ``offsets``: where
+    ``method``: "ridge" or "logistic", scikit-learn's. ``offsets``: where
     a value is looked for, in chain positions from the variable's own; -1 is at the variable before
     it. ``where``: "answer", the token at which the model answers, or an entry of ``task.graph``
     with a token for each of ``batch["values"]``, as "definition", "operator" and "argument" are.
@@ -73,10 +71,9 @@ def resolve(
         if len(np.unique(known[:fitted])) < 2:
             continue
         for layer in range(layers):
-            seen = stream[layer, there, at]  # (rows, channels)
+            seen = _scaled(stream[layer, there, at], fitted)  # (rows, channels)
             for kind, labels in enumerate((known[:fitted], shuffled)):
-                readout = make_pipeline(StandardScaler(), READOUTS[method]())
-                readout.fit(seen[:fitted], labels)
+                readout = READOUTS[method]().fit(seen[:fitted], labels)
                 found[kind, layer, k, c] = readout.score(seen[fitted:], known[fitted:])
     accuracy, control = found
     dims = ("layer", "offset", "position")
@@ -86,6 +83,13 @@ def resolve(
         {"split": split, "rows": rows, "method": method, "where": where, "seed": seed},
     )
     return result.assign(resolved=first_resolved(result)) if 0 in offsets else result
+
+
+def _scaled(stream: np.ndarray, fitted: int) -> np.ndarray:
+    """Centred, and scaled by one number for all channels: a small channel is to stay small, as it
+    is for the model's own head."""
+    known = stream[:fitted]
+    return (stream - known.mean(axis=0)) / (known.var(axis=0).mean() ** 0.5 or 1.0)
 
 
 def first_resolved(found: xr.Dataset) -> xr.DataArray:
