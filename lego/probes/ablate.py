@@ -88,8 +88,9 @@ def ablate_taps(
     """Accuracy without each tap of each convolution: ``conv``, ``tap`` and ``without``'s columns.
 
     ``conv``: the module's name; that of a tied block is one, whenever it runs. ``tap``: how many
-    tokens to the right it looks, negative for the left. ``how`` as in ``ablate_heads``, of what the
-    tap reads. Empty for a model without convolutions.
+    tokens to the right it looks, negative for the left; at 0 the token itself goes as well where
+    the convolution is residual. ``how`` as in ``ablate_heads``, of what the tap reads. Empty for a
+    model without convolutions.
     """
     choose("how", how, HOW)
     generator = np.random.default_rng(seed)
@@ -269,8 +270,10 @@ def _without_tap(
         if token_mask is not None:
             x = x * token_mask
         kernel = conv._kernel(x)
+        parts = zip(conv.widths, conv.kernels, strict=True)
+        learns = torch.tensor([count > 0 for width, count in parts for _ in range(width)])
         only = torch.zeros_like(kernel)
-        only[:, tap] = kernel[:, tap]
+        only[:, tap] = kernel[:, tap] * learns.to(kernel.device)
         return output + convolve(instead(x, how, generator) - x, only, conv.reach)
 
     hook = model.get_submodule(name).register_forward_hook(change)
