@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from handmade import resolved_after, solver
 from zoo_cases import CLASSIFY, PREDICT, build, sentences
 
 import lego
@@ -123,3 +124,32 @@ def test_what_cannot_be_read_out_is_refused_in_a_line(given, said):
     with pytest.raises(SettingError) as raised:
         resolve(model, Sampled(TASK), **arguments)
     assert str(raised.value).startswith(said) and "\n" not in str(raised.value)
+
+
+SHORT = lego.load_task("chains", "z2-n6", n=3, n_tr=3)
+
+
+@pytest.mark.parametrize("method", ["ridge", "logistic"])
+def test_the_hand_built_solver_resolves_each_variable_where_it_is_said_to(method):
+    found = resolve(solver(SHORT), Sampled(SHORT), "test", 240, method)
+    assert found.resolved.values.tolist() == [resolved_after(depth) for depth in range(3)]
+    for depth in range(3):
+        own = found.accuracy.sel(offset=0, position=depth)
+        assert (own[resolved_after(depth) :] == 1).all()
+        assert (own[: resolved_after(depth)] < 0.8).all()
+
+
+def test_a_value_is_used_one_block_after_it_is_resolved():
+    """At its argument the next clause knows what stands before it: offset 1 of that place."""
+    found = resolve(solver(SHORT), Sampled(SHORT), "test", 240, offsets=(1,), where="argument")
+    for depth in range(2):
+        used = found.accuracy.sel(offset=1, position=depth)
+        assert (used[resolved_after(depth) + 1 :] == 1).all()
+        assert (used[: resolved_after(depth) + 1] < 0.8).all()
+
+
+def test_the_lens_sees_the_solver_answer_from_there_on():
+    found = logit_lens(solver(SHORT), Sampled(SHORT), "test", 240)
+    for depth in range(3):
+        assert (found.accuracy.sel(position=depth)[resolved_after(depth) :] == 1).all()
+        assert (found.accuracy.sel(position=depth)[: resolved_after(depth)] < 0.7).all()
