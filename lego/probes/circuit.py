@@ -126,11 +126,12 @@ def circuit(
     """Leave out one head after another, and see what is left of the model.
 
     One row a circuit, from all heads to none: its ``size`` in heads, the ``layer`` and ``head``
-    left out last (-1 in the first row), the mean ``probability`` of the truth, the ``accuracy``, and the
-    ``faithfulness``: 1 where the probability is that of the model, 0 where it is that of a model
-    without heads. ``method``: "greedy" leaves out the head that costs least, which takes one pass
-    for each pair of heads; "attribution" goes by the worth that gradients give, which takes one for
-    each head, but sees nothing where the model is saturated. ``how``: what stands in a head's place, as in ``ablate_heads``.
+    left out last (-1 in the first row), the mean ``probability`` of the truth, the ``accuracy``,
+    and the ``faithfulness``: 1 where the probability is that of the model, 0 where it is that of a
+    model without heads. ``method``: "greedy" leaves out the head that costs least, which takes one
+    pass for each pair of heads; "attribution" goes by the worth that gradients give, which takes
+    one for each head, but sees nothing where the model is saturated. ``how``: what stands in a
+    head's place, as in ``ablate_heads``.
     """
     choose("method", method, METHODS)
     examples = Examples(model, source, split, rows, how, seed)
