@@ -109,9 +109,27 @@ def score(asked: Asked, loss: torch.Tensor, answers: torch.Tensor) -> Score:
 def fingerprints(task: Task, batch: Batch, asked: Asked, answers: np.ndarray) -> Fingerprints:
     """Of a sampled batch: who is followed, the chain or a shortcut, where the two differ.
 
-    ``answers`` (labels,): the classes, or tokens, that the model chose. Which of them stands for
-    which of the task's answers is read off the batch: each label is next to a true answer.
-    Empty for a task whose labels do not stand for its answers one to one.
+    Arguments as in ``followed``; empty where that finds nobody.
+    """
+    right, shortcuts = followed(task, batch, asked, answers)
+    counted = {
+        name: (differs, differs & right, differs & same)
+        for name, (differs, same) in shortcuts.items()
+    }
+    return {
+        name: np.array([int(count.sum()) for count in counts]) for name, counts in counted.items()
+    }
+
+
+def followed(
+    task: Task, batch: Batch, asked: Asked, answers: np.ndarray
+) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Answer by answer: whether the chain has it so, and each shortcut; (questions,) bool.
+
+    ``answers`` (labels,): the classes, or tokens, that the model chose. Of each shortcut: where it
+    differs from the chain, and where the model answers as it does. Which class stands for which of
+    the task's answers is read off the batch: each label is next to a true answer. No shortcuts for
+    a task whose labels do not stand for its answers one to one.
     """
     truth = task.answers(batch)
     if truth.ndim == 1:  # one answer a row, asked last
@@ -121,17 +139,14 @@ def fingerprints(task: Task, batch: Batch, asked: Asked, answers: np.ndarray) ->
         step = np.where(asked.step < truth.shape[1], asked.step, -1)
     here = np.flatnonzero(step >= 0)
     row, step, label, chosen = asked.row[here], step[here], asked.label[here], answers[here]
-    true = truth[row, step]
+    true, right = truth[row, step], chosen == label
     values, first, which = np.unique(true, return_index=True, return_inverse=True)
     known = label[first]  # (values,): the label of each answer
     if not len(here) or (known[which] != label).any() or NO_ANSWER in values:
-        return {}
+        return right, {}
     found = {}
     for name, guesses in task.shortcuts(batch).items():
         guess = guesses.reshape(truth.shape)[row, step]
-        differs = guess != true
         place = np.searchsorted(values, guess).clip(max=len(values) - 1)
-        followed = (known[place] == chosen) & (values[place] == guess)
-        counts = (differs, differs & (chosen == label), differs & followed)
-        found[name] = np.array([int(count.sum()) for count in counts])
-    return found
+        found[name] = guess != true, (known[place] == chosen) & (values[place] == guess)
+    return right, found

@@ -1,53 +1,194 @@
-"""Attention weights, layer by layer, of any transformers model whose attention can be exchanged.
+"""Attention and the stream of a transformers model as it runs: to be looked at, or changed.
 
-A capturing function stands in transformers' attention registry beside "sdpa" and "eager": training
-keeps its fast path, and a probe never holds the weights of more than one layer.
+A capturing function stands in transformers' attention registry beside "sdpa" and "eager", and hooks
+stand on the blocks: training keeps its fast path, and a probe holds no more than one layer. What is
+observed can also be replaced, which is all that an intervention is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from einops import einsum, rearrange, repeat
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
+
+from lego.task import require
+from lego.zoo.block import SHOWS_HARD_HEADS, HardMaps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "lego_capture"
-Sink = Callable[[int, torch.Tensor], None]
-_sink: Sink | None = None
-_layer = 0
+
+
+class Attended:
+    """One run of a model's attention. What a sink assigns to ``weights`` or to ``mixed``, or writes
+    into them, is what the model goes on with.
+
+    ``layer`` counts the runs of a forward pass from 0: a tied block counts each time. ``weights``
+    and ``mixed`` are computed when they are first looked at, so that what no sink asks for costs
+    nothing, and ``mixed`` follows from ``weights`` as they are then. Where heads are hard-coded,
+    ``query`` and ``key`` are those of the other heads alone, and ``hard`` is not None.
+    """
+
+    def __init__(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        scaling: float,
+        hard: HardMaps | None = None,
+    ) -> None:
+        self.layer, self.scaling, self.hard = layer, scaling, hard
+        self.query = query  # (batch, heads, query, channels), rotated if the model does so
+        self.key = key  # (batch, heads, key, channels); grouped ones are repeated
+        self.value = value  # (batch, all heads, key, channels)
+        self.mask = mask  # added to the scores: broadcasts to (batch, heads, query, key), or None
+        self._weights: torch.Tensor | None = None
+        self._mixed: torch.Tensor | None = None
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """(batch, all heads, query, key): sums to 1 over keys."""
+        if self._weights is None:
+            scores = einsum(self.query * self.scaling, self.key, "b h q c, b h k c -> b h q k")
+            if self.mask is not None:
+                scores = scores + self.mask
+            weights = scores.softmax(-1)
+            self._weights = weights if self.hard is None else self.hard.whole(weights)
+        return self._weights
+
+    @weights.setter
+    def weights(self, weights: torch.Tensor) -> None:
+        self._weights, self._mixed = weights, None
+
+    @property
+    def mixed(self) -> torch.Tensor:
+        """(batch, query, all heads, channels): what each head gathers, before the output map."""
+        if self._mixed is None:
+            if self._weights is None and self.hard is None:
+                given = self.query, self.key, self.value, self.mask
+                mixed = F.scaled_dot_product_attention(*given, scale=self.scaling)
+            else:
+                mixed = self.weights @ self.value
+            self._mixed = rearrange(mixed, "b h q c -> b q h c").contiguous()
+        return self._mixed
+
+    @mixed.setter
+    def mixed(self, mixed: torch.Tensor) -> None:
+        self._mixed = mixed
+
+
+@dataclass
+class Streamed:
+    """The stream of hidden states between two blocks. What a sink assigns to ``hidden``, or writes
+    into it, is what the model goes on with.
+
+    ``depth``: 0 for what the first block takes, k for what the k-th block run gives. ``hidden``:
+    (batch, tokens, channels), before the norm that some models have at their end.
+    """
+
+    depth: int
+    hidden: torch.Tensor
 
 
 @contextmanager
-def capturing(model: PreTrainedModel, sink: Sink) -> Iterator[None]:
-    """Within the block, call ``sink(layer, weights)`` for each attention that the model runs.
+def capturing(
+    model: PreTrainedModel,
+    attended: Callable[[Attended], None] | None = None,
+    streamed: Callable[[Streamed], None] | None = None,
+) -> Iterator[None]:
+    """Within the block, call ``attended`` for each attention that the model runs, and ``streamed``
+    for the stream at each depth, in the order of the computation.
 
-    ``weights``: (batch, heads, query, key), summing to 1 over keys, free to keep or drop. A tied
-    block counts as a layer each time it runs. Layers are counted from 0 in every forward pass; one
-    model at a time.
+    Captures nest, of one model or of several: each sees what those outside of it left. A sink must
+    not run the model that it looks at. The model is left as it was, also by an error. One thread.
+    Raises ValueError for a model that does not tell transformers what its blocks are.
     """
-    global _sink
-    before, outer = model.config._attn_implementation, _sink
-    restart = model.register_forward_pre_hook(_restart)
-    model.set_attn_implementation(NAME)
-    _sink = sink
+    run = _Run(model, attended, streamed)
+    with ExitStack() as stack:
+        base = model.base_model  # its forward pass is part of every other
+        stack.enter_context(_removed(base.register_forward_pre_hook(run.begin)))
+        stack.enter_context(_removed(base.register_forward_hook(run.end, always_call=True)))
+        if streamed is not None:
+            for block in blocks(model):
+                before = block.register_forward_pre_hook(run.before_block, with_kwargs=True)
+                stack.enter_context(_removed(before))
+                stack.enter_context(_removed(block.register_forward_hook(run.after_block)))
+        if attended is not None:
+            stack.callback(model.set_attn_implementation, model.config._attn_implementation)
+            model.set_attn_implementation(NAME)
+        yield
+
+
+def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """The distinct blocks of a model, in their order. Raises ValueError where none are known."""
+    recorded = (model._can_record_outputs or {}).get("hidden_states")
+    kind = getattr(recorded, "target_class", recorded)
+    known = isinstance(kind, type)
+    require(known, "model", type(model).__name__, "models whose hidden states can be recorded")
+    return [module for module in model.modules() if isinstance(module, kind)]
+
+
+@contextmanager
+def _removed(handle: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        _sink = outer
-        restart.remove()
-        model.set_attn_implementation(before)
+        handle.remove()
 
 
-def _restart(*_: object) -> None:
-    global _layer
-    _layer = 0
+_running: list[_Run] = []  # captures of the forward passes that go on now, the innermost last
+
+
+class _Run:
+    """One capture, and how far the model's forward pass is."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        attended: Callable[[Attended], None] | None,
+        streamed: Callable[[Streamed], None] | None,
+    ) -> None:
+        self.model, self.attended, self.streamed = model, attended, streamed
+        self.layer, self.depth = 0, -1
+
+    def begin(self, *_: object) -> None:
+        self.layer, self.depth = 0, -1
+        _running.append(self)
+
+    def end(self, *_: object) -> None:
+        if self in _running:
+            _running.remove(self)
+
+    def before_block(self, _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.depth >= 0:
+            return None
+        by_name = "hidden_states" in kwargs
+        hidden = self._show(kwargs["hidden_states"] if by_name else args[0])
+        if by_name:
+            return args, kwargs | {"hidden_states": hidden}
+        return (hidden, *args[1:]), kwargs
+
+    def after_block(self, _: object, args: object, output: Any) -> Any:
+        if isinstance(output, torch.Tensor):
+            return self._show(output)
+        return type(output)([self._show(output[0]), *output[1:]])
+
+    def _show(self, hidden: torch.Tensor) -> torch.Tensor:
+        self.depth += 1
+        seen = Streamed(self.depth, hidden)
+        assert self.streamed is not None
+        self.streamed(seen)
+        return seen.hidden
 
 
 def _capture(
@@ -57,23 +198,25 @@ def _capture(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
+    hard: HardMaps | None = None,
     **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eager attention; query, key, value are (batch, heads, tokens, channels)."""
-    global _layer
-    groups = query.shape[1] // key.shape[1]  # above 1 for grouped-query attention
-    key, value = (repeat(x, "b h t c -> b (h g) t c", g=groups) for x in (key, value))
-    scores = einsum(query, key, "b h q c, b h k c -> b h q k")
-    scores = scores * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """An attention function of transformers, as ``lego.zoo.block.eager_attention`` is one."""
+    if hard is None and query.shape[1] > key.shape[1]:  # grouped-query attention
+        groups = query.shape[1] // key.shape[1]
+        key, value = (repeat(x, "b h t c -> b (h g) t c", g=groups) for x in (key, value))
     if attention_mask is not None:
-        scores = scores + attention_mask[..., : key.shape[2]]
-    weights = scores.softmax(-1)
-    if _sink is not None:
-        _sink(_layer, weights)
-    _layer += 1
-    mixed = einsum(weights, value, "b h q k, b h k c -> b h q c")
-    return rearrange(mixed, "b h q c -> b q h c").contiguous(), weights
+        attention_mask = attention_mask[..., : key.shape[2]]
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    seen = Attended(0, query, key, value, attention_mask, scaling, hard)
+    for run in [run for run in _running if run.model is _running[-1].model]:
+        seen.layer = run.layer
+        run.layer += 1
+        if run.attended is not None:
+            run.attended(seen)
+    return seen.mixed, seen._weights
 
 
 AttentionInterface.register(NAME, _capture)
 AttentionMaskInterface.register(NAME, eager_mask)
+SHOWS_HARD_HEADS.add(NAME)

@@ -10,7 +10,7 @@ import torch
 from einops import einsum, rearrange
 
 from lego.data import Source, tensors
-from lego.probes.capture import capturing
+from lego.probes.capture import Attended, capturing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,10 +67,10 @@ def head_scores(model: PreTrainedModel, source: Source, split: str, rows: int) -
             counted = mask & rearrange(eligible, "b q -> b q 1")
             masks[kind] = torch.from_numpy(counted.astype(np.float32)).to(device)
 
-        def add(layer: int, weights: torch.Tensor, masks: dict[str, torch.Tensor] = masks) -> None:
+        def add(seen: Attended, masks: dict[str, torch.Tensor] = masks) -> None:
             for kind, mask in masks.items():
-                share = einsum(weights.float(), mask, "b h q k, b q k -> h").double().cpu()
-                sums[kind, layer] = sums.get((kind, layer), 0.0) + share
+                share = einsum(seen.weights.float(), mask, "b h q k, b q k -> h").double().cpu()
+                sums[kind, seen.layer] = sums.get((kind, seen.layer), 0.0) + share
 
         with capturing(model, add):
             model(**given)
@@ -102,6 +102,6 @@ def attention_maps(model: PreTrainedModel, source: Source, split: str, row: int)
     device = next(model.parameters()).device
     maps: list[np.ndarray] = []
     given = {n: t.to(device) for n, t in tensors(batch, source.task).items() if n != "labels"}
-    with capturing(model, lambda layer, weights: maps.append(weights[0].float().cpu().numpy())):
+    with capturing(model, lambda seen: maps.append(seen.weights[0].float().cpu().numpy())):
         model(**given)
     return np.stack(maps)
