@@ -1,9 +1,16 @@
-"""Runs on one self-contained HTML page: accuracy by chain position, curves, heads, attention."""
+"""Runs on one self-contained HTML page: what they learned, when, and what the probes found.
+
+The page is made of the files in ``lego/page``. What a run was not probed for is left out, with the
+command that does it.
+"""
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import shlex
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +21,11 @@ from lego.record import METRICS, read_metrics
 from lego.settings import Settings, read_settings
 from lego.task import require
 
-PAGE = Path(__file__).with_name("report_page.html")
+PAGE = Path(__file__).with_name("page")
+SCRIPTS = ("draw", "training", "heads", "attention", "flow", "interventions")  # in this order
 SOLVED = 0.99  # a position is learned from this accuracy on
+# Of probe.json, besides the sentences.
+SECTIONS = ("heads", "uniform", "resolve", "lens", "fingerprint", "ablation", "patching", "circuit")
 PROBED_ROWS = 200  # examples for the heads of a run that was not probed
 
 
@@ -92,7 +102,8 @@ def _probed(path: Path, settings: Settings) -> dict[str, Any]:
     from lego.train import open_training
 
     source = open_training(settings)
-    return probe(load_model(str(path / "model"), source.task), source, "test", PROBED_ROWS)
+    model = load_model(str(path / "model"), source.task)
+    return probe(model, source, "test", PROBED_ROWS, brief=True)
 
 
 def sentence_about(run: Run) -> str:
@@ -138,20 +149,41 @@ def _for_page(run: Run) -> dict[str, Any]:
     curves: dict[str, list[dict[str, Any]]] = {}
     for line in run.metrics:
         point = {"step": line["step"], "loss": line["loss"], "by": line["accuracy_per_position"]}
-        curves.setdefault(line["split"], []).append(point)
+        followed = {name: one["shortcut"] for name, one in line.get("shortcuts", {}).items()}
+        curves.setdefault(line["split"], []).append(point | {"followed": followed})
     return {
         "name": run.settings.model,
         "folder": str(run.folder),
         "facts": _facts(run),
         "sentence": sentence_about(run),
+        "command": _probing(run),
         "accuracy": run.last["accuracy_per_position"],
         "trained": run.trained,
         "curves": curves,
-        "heads": run.probe["heads"],
-        "uniform": run.probe["uniform"],
-        "probed": f"{run.probe['rows']} rows of {run.probe['split']}",
-        "attention": run.probe["sentence"],
+        "probe": _measured(run.probe),
     }
+
+
+def _probing(run: Run) -> str:
+    """The command that writes the run's ``probe.json``."""
+    settings = run.settings
+    words = ["lego", "probe", f"{run.folder}/model", settings.corpus or settings.task]
+    words += ["--preset", settings.preset] if settings.preset else []
+    if not settings.corpus:
+        words += [f"{name}={json.dumps(value)}" for name, value in settings.fields.items()]
+    return shlex.join([*words, "--out", f"{run.folder}/probe.json"])
+
+
+def _measured(probe: dict[str, Any]) -> dict[str, Any]:
+    """The sections of ``probe.json`` that the page draws, maps of attention deflated."""
+    sentences = [one | {"attention": _deflated(one["attention"])} for one in probe["sentences"]]
+    measured = {name: probe[name] for name in (*SECTIONS, "missing") if name in probe}
+    probed = f"{probe['rows']} rows of {probe['split']}"
+    return measured | {"sentences": sentences, "probed": probed}
+
+
+def _deflated(encoded: str) -> str:
+    return base64.b64encode(zlib.compress(base64.b64decode(encoded), 9)).decode()
 
 
 def page_data(runs: Sequence[Run]) -> dict[str, Any]:
@@ -182,7 +214,16 @@ def write_report(folders: Sequence[str], out: str) -> None:
     data = page_data([read_run(folder) for folder in folders])
     text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
     said = "".join(f"<p>{html.escape(run['sentence'])}</p>\n" for run in data["runs"])
-    page = PAGE.read_text().replace("<!-- SENTENCES -->", said).replace("/* DATA */", text)
+    scripts = "".join((PAGE / f"{name}.js").read_text() for name in SCRIPTS)
+    parts = {
+        "/* STYLE */": (PAGE / "page.css").read_text(),
+        "/* SCRIPT */": scripts,
+        "<!-- SENTENCES -->": said,
+        "/* DATA */": text,
+    }
+    page = (PAGE / "page.html").read_text()
+    for place, part in parts.items():
+        page = page.replace(place, part)
     with whole_file(Path(out)) as temporary:
         temporary.write_text(page)
     print(f"{out}: {len(page) / 1e6:.2f} MB")

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lego.corpus import whole_file
 from lego.data import Source, open_source
 from lego.evaluate import measure
 from lego.loading import load_model
-from lego.probes.patterns import attention_maps, head_scores
+from lego.probes.patterns import head_scores
+from lego.probes.results import sections, sentences
 from lego.task import choose, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def probe(model: PreTrainedModel, source: Source, split: str, rows: int) -> dict[str, Any]:
-    """Accuracy, head scores, and the attention over one sentence.
+def probe(
+    model: PreTrainedModel,
+    source: Source,
+    split: str,
+    rows: int,
+    brief: bool = False,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Accuracy, head scores, the attention over some sentences, and the sections of
+    ``lego.probes.results``, which take most of the time: ``brief`` leaves them out.
 
     ``heads``: one dict a head with ``layer``, ``head``, ``association``, ``local``, ``role``.
-    ``sentence``: ``tokens``; ``steps``, the chain position or trace step asked at each, or -1;
-    ``shape``, (layers, heads, query, key); ``attention``, base64 of that many bytes, 255 for 1.
     """
     scores = head_scores(model, source, split, rows)
-    maps = attention_maps(model, source, split, row=0)
-    sentence = source.take(split, 0, 1)
-    ids = sentence["input_ids"][0]
-    length = int((ids != source.task.pad_token_id).sum())
-    maps = maps[:, :, :length, :length]
     layers, heads = scores.association.shape
-    return {
+    found = {
         "split": split,
         "rows": rows,
         **measure(model, source, split, 0, rows).summary(),
@@ -51,13 +50,9 @@ def probe(model: PreTrainedModel, source: Source, split: str, rows: int) -> dict
             for layer in range(layers)
             for head in range(heads)
         ],
-        "sentence": {
-            "tokens": source.task.tokenizer().convert_ids_to_tokens(ids[:length].tolist()),
-            "steps": source.task.steps(sentence)[0, :length].tolist(),
-            "shape": list(maps.shape),
-            "attention": base64.b64encode(np.rint(maps * 255).astype(np.uint8).tobytes()).decode(),
-        },
+        "sentences": sentences(model, source, split),
     }
+    return found if brief else found | sections(model, source, split, rows, progress)
 
 
 def probe_to_file(
@@ -73,7 +68,8 @@ def probe_to_file(
     require(rows >= 1, "rows", rows, "1 or more")
     source = open_source(source_name, preset, fields)
     choose("split", split, source.splits)
-    result = probe(load_model(folder, source.task), source, split, rows)
+    model = load_model(folder, source.task)
+    result = probe(model, source, split, rows, progress=True)
     described: dict[str, Any] = {"model": folder, "source": source_name, "preset": preset}
     described |= {"fields": dict(fields)} if fields else {}
     with whole_file(Path(out)) as temporary:
