@@ -30,6 +30,27 @@ class Sentence(NamedTuple):
     association: torch.Tensor | None = None
 
 
+# Attention functions that are handed the maps of a layer's hard-coded heads too (``hard``), with
+# the values of all heads: those that give out all weights.
+SHOWS_HARD_HEADS = {"eager"}
+
+
+class HardMaps(NamedTuple):
+    """The maps of a layer's hard-coded heads, (batch, hard heads, query, key), and which of the
+    layer's heads are dense and which are those."""
+
+    dense: list[int]
+    hard: list[int]
+    maps: torch.Tensor
+
+    def whole(self, weights: torch.Tensor) -> torch.Tensor:
+        """(batch, all heads, query, key) from the weights of the dense heads."""
+        shape = len(self.maps), len(self.dense) + len(self.hard), *self.maps.shape[2:]
+        whole = self.maps.new_empty(shape)
+        whole[:, self.hard], whole[:, self.dense] = self.maps, weights
+        return whole
+
+
 def eager_attention(
     module: nn.Module,
     query: torch.Tensor,
@@ -37,6 +58,7 @@ def eager_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
+    hard: HardMaps | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention written out, with its weights: transformers' "eager".
@@ -49,6 +71,8 @@ def eager_attention(
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = scores.softmax(dim=-1)
+    if hard is not None:
+        weights = hard.whole(weights)
     return einsum(weights, value, "b h k v, b h v c -> b k h c"), weights
 
 
@@ -111,15 +135,17 @@ class Attention(nn.Module):
             return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
         turned, value = qkv.split([2 * self.widths[0], self.widths[2]], dim=-1)
         value = rearrange(value, "b t (h c) -> b t h c", c=self.head_size)
-        mixed, weights = torch.empty_like(value), None
+        if self.config._attn_implementation in SHOWS_HARD_HEADS:
+            mixed, weights = self._attend_shown(turned, value, sentence)
+            return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
+        mixed = torch.empty_like(value)
         hard = self.hard_heads(value[:, :, self.hard], sentence.association, sentence.token_mask)
         mixed[:, :, self.hard] = hard
         if self.dense:
             seen = rearrange(value[:, :, self.dense], "b t h c -> b t (h c)")
             dense = torch.cat([turned, seen], dim=-1)
-            mixed[:, :, self.dense], weights = self._attend(dense, sentence.mask)
-        weights = self._with_hard(weights, sentence, value)
-        return self.out(rearrange(mixed, "b t h c -> b t (h c)")), weights
+            mixed[:, :, self.dense], _ = self._attend(dense, sentence.mask)
+        return self.out(rearrange(mixed, "b t h c -> b t (h c)")), None
 
     def _project(self, hidden: torch.Tensor, sentence: Sentence) -> torch.Tensor:
         qkv = self.qkv(hidden)
@@ -144,24 +170,36 @@ class Attention(nn.Module):
         qkv = rearrange(qkv, "b t (s h c) -> s b h t c", s=3, c=self.head_size)
         # One copy here spares three in the matrix products, and more in the way back.
         query, key, value = qkv.contiguous()
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention)
-        return attend(self, query, key, value, mask, scaling=self.head_size**-0.5, dropout=0.0)
+        return self._attend_by_name(query, key, value, mask)
 
-    def _with_hard(
-        self, weights: torch.Tensor | None, sentence: Sentence, value: torch.Tensor
-    ) -> torch.Tensor | None:
-        """The weights of all heads, where those of the dense ones are there."""
-        if self.dense and weights is None:
-            return None
-        if not self.dense and self.config._attn_implementation != "eager":
-            return None
-        association, token_mask = sentence.association, sentence.token_mask
-        maps = self.hard_heads.weights(value.shape[1], association, token_mask, value)
-        whole = maps.new_empty(len(maps), len(self.dense) + len(self.hard), *maps.shape[2:])
-        whole[:, self.hard] = maps
-        if weights is not None:
-            whole[:, self.dense] = weights
-        return whole
+    def _attend_shown(
+        self, turned: torch.Tensor, value: torch.Tensor, sentence: Sentence
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The same for all heads at once, by a function that gives out their weights.
+
+        turned (batch, tokens, q's and k's channels); value (batch, tokens, all heads, channels).
+        """
+        query, key = rearrange(turned, "b t (s h c) -> s b h t c", s=2, c=self.head_size)
+        maps = self.hard_heads.weights(
+            value.shape[1], sentence.association, sentence.token_mask, value
+        )
+        hard = HardMaps(self.dense, self.hard, maps)
+        value = rearrange(value, "b t h c -> b h t c")
+        return self._attend_by_name(query, key, value, sentence.mask, hard=hard)
+
+    def _attend_by_name(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        **more: HardMaps,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention
+        )
+        given = {"scaling": self.head_size**-0.5, "dropout": 0.0}
+        return attend(self, query, key, value, mask, **given, **more)
 
 
 class FeedForward(nn.Module):
