@@ -17,11 +17,11 @@ const rgb = (name) => {
   const full = hex.length === 3 ? [...hex].map((c) => c + c).join("") : hex;
   return [0, 2, 4].map((k) => parseInt(full.slice(k, k + 2), 16));
 };
-// The tokens in the order in which they are drawn; what is before the first clause stays first.
+// The tokens in the order in which they are drawn; what is in no clause stays first or last.
 function arranged(sentence) {
-  const places = range(sentence.tokens.length);
-  return order === "as written" ? places
-    : places.sort((a, b) => sentence.clauses[a] - sentence.clauses[b] || a - b);
+  const places = range(sentence.tokens.length), first = sentence.clauses.findIndex((c) => c >= 0);
+  const key = (i) => (sentence.clauses[i] < 0 && i > first ? Infinity : sentence.clauses[i]);
+  return order === "as written" ? places : places.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
 }
 
 class Pane {
@@ -35,10 +35,10 @@ class Pane {
     this.words = html("div", { class: "words", role: "group", "aria-label": `Words of the sentence, map ${letter}` });
     this.element = html("div", {}, html("h3", {}, `Map ${letter}`), controls(this.pick),
       html("div", { class: "scroll" }, html("div", { class: "stage" }, this.canvas, this.mark)), this.words);
-    this.canvas.addEventListener("pointermove", (event) => {
+    for (const seen of ["pointermove", "pointerdown"]) this.canvas.addEventListener(seen, (event) => {
       const box = this.canvas.getBoundingClientRect(), n = this.tokens.length;
       const [r, c] = [event.clientY - box.top, event.clientX - box.left].map((v) => clip(Math.floor((v - this.edge) / this.size), 0, n - 1));
-      point(this.order[r], this.order[c]);
+      if (this.order[r] !== hovered.q || this.order[c] !== hovered.k) point(this.order[r], this.order[c]);
     });
     this.canvas.addEventListener("keydown", (event) => {
       const move = ARROWS[event.key], n = this.tokens.length;
@@ -118,7 +118,7 @@ class Pane {
       last = clause;
       const word = html("button", {
         type: "button", tabindex: i === q ? "0" : "-1", "aria-pressed": String(i === q), style: `--share: ${w.toFixed(3)}`,
-        class: w > 0.5 ? "strong" : "", "aria-label": `${this.tokens[i]}, token ${i}, gets ${w.toFixed(2)}`, title: w.toFixed(2),
+        class: inkOn(w), "aria-label": `${this.tokens[i]}, token ${i}, gets ${w.toFixed(2)}`, title: w.toFixed(2),
       }, this.tokens[i]);
       word.addEventListener("click", () => point(i, i, this));
       word.addEventListener("keydown", (event) => {

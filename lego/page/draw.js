@@ -130,17 +130,22 @@ function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
       [cell(String(place)), ...values(place).map((v) => cell(number(v)))]))));
 }
 
+// The class of a text on a background of that share of the heat.
+const inkOn = (share, cold = false) => (share > (cold ? 0.8 : 0.65) ? "strong" : share > 0.48 ? "mid" : "");
+const brief = (v) => number(v, 2).replace(/^-0\.00$/, "0.00").replace(/^(-?)0\./, "$1.");
+
 // ---- a map: a table of cells shaded by |value| / most, in another hue below 0. Its cells are gone
 // through by the arrow keys; `told` gets the words of the cell under the pointer or the focus.
-function map({ caption, corner, rows, columns, value, words, told, most = 1, look, picked }) {
+// `look` gives a cell a text, style or frame of its own; `scale` is "signed", "plain" or none.
+function map({ caption, corner, rows, columns, value, words, told, most = 1, look, picked, scale: rampFor }) {
   const cells = rows.map((_, r) => columns.map((_, c) => {
     const v = value(r, c), share = known(v) ? clip(Math.abs(v) / most, 0, 1) : 0;
-    const known_look = look ? look(r, c) : {};
+    const own = look ? look(r, c) : {};
     const one = html("td", {
       role: "gridcell", tabindex: "-1", "aria-label": words(r, c),
-      class: [share > 0.5 ? "strong" : "", known_look.framed ? "framed" : ""].join(" ").trim(),
-      style: known_look.style || `--share: ${share.toFixed(3)}${v < 0 ? "; --hue: var(--cold)" : ""}`,
-    }, known_look.text === undefined ? number(v, 2).replace(/^(-?)0\./, "$1.") : known_look.text);
+      class: `${own.style ? "" : inkOn(share, v < 0)}${own.framed ? " framed" : ""}`,
+      style: own.style || `--share: ${share.toFixed(3)}${v < 0 ? "; --hue: var(--cold)" : ""}`,
+    }, own.text === undefined ? brief(v) : own.text);
     if (picked) one.dataset.pick = `${r} ${c}`;
     for (const seen of ["pointerenter", "focus"]) one.addEventListener(seen, () => { told.textContent = words(r, c); });
     one.addEventListener("click", () => { go(r, c); if (picked) picked(r, c); });
@@ -155,8 +160,7 @@ function map({ caption, corner, rows, columns, value, words, told, most = 1, loo
     if (focus) cells[at[0]][at[1]].focus();
   }
   go(0, 0, false);
-  const whole = html("table", { class: "map", role: "grid" },
-    html("caption", {}, caption),
+  const whole = html("table", { class: "map", role: "grid", "aria-label": caption },
     html("thead", {}, html("tr", {}, html("th", { scope: "col" }, corner), ...columns.map((name) => html("th", { scope: "col" }, name)))),
     html("tbody", {}, ...rows.map((name, r) => html("tr", {}, html("th", { scope: "row" }, name), ...cells[r]))));
   whole.addEventListener("keydown", (event) => {
@@ -166,7 +170,8 @@ function map({ caption, corner, rows, columns, value, words, told, most = 1, loo
     else return;
     event.preventDefault();
   });
-  return { element: html("div", { class: "scroll" }, whole), cells, go };
+  const scale = rampFor ? ramp(most, rampFor === "signed") : "";
+  return { element: html("div", {}, html("p", {}, caption), html("div", { class: "scroll" }, whole), scale), cells };
 }
 function ramp(most = 1, signed = false) {
   const from = signed ? "var(--cold)," : "", digits = most < 0.1 ? 3 : 2;

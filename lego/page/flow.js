@@ -2,7 +2,7 @@
 const layerName = (k) => (k ? String(k) : "0 (embedding)");
 
 cards("flow", "resolve", (run, found, card) => {
-  const lens = run.probe.lens, told = html("output", { "aria-live": "polite" }), grid = html("div");
+  const lens = run.probe.lens, told = html("output", { "aria-live": "polite" }), grid = html("div", { class: "maps" });
   const kinds = { [`${found.method} readout`]: found.accuracy, "its control": found.control };
   if (lens) Object.assign(kinds, { "lens: accuracy": lens.accuracy, "lens: probability": lens.probability });
   const show = choice(Object.keys(kinds), draw);
@@ -11,13 +11,13 @@ cards("flow", "resolve", (run, found, card) => {
     const framed = (layer, position) => readout && found.resolved[position] === layer;
     const made = map({
       caption: `${name}, by layer and chain position`, corner: "after block", told,
-      rows: values.map((_, layer) => layerName(layer)), columns: values[0].map((_, position) => String(position)),
+      rows: values.map((_, layer) => layerName(layer)), columns: values[0].map((_, position) => String(position)), scale: "plain",
       value: (layer, position) => values[layer][position],
       look: (layer, position) => ({ framed: framed(layer, position) }),
       words: (layer, position) => `after block ${layerName(layer)}, position ${position}: ${number(values[layer][position])}`
         + (readout ? `, control ${number(found.control[layer][position])}${framed(layer, position) ? "; resolved here" : ""}` : ""),
     });
-    grid.replaceChildren(made.element, ramp());
+    grid.replaceChildren(made.element);
   }
   draw();
   card.append(note(`${found.rows} sentences.`), controls({ show }), grid, told,

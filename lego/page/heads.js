@@ -21,7 +21,7 @@ cards("heads", "heads", (run, heads, card) => {
   const chance = (head, edge) => (known(head[`${edge}_chance`]) ? head[`${edge}_chance`] : (run.probe.uniform || {})[edge]);
   const told = html("output", { "aria-live": "polite" });
   const kept = ((run.probe.circuit || {}).smallest || []).map(String);
-  const grid = html("div"), shown = html("div");
+  const grid = html("div", { class: "maps" }), shown = html("div");
   const measure = choice(["role", ...edges, ...(known(heads[0].entropy) ? ["entropy"] : [])], draw);
   const words = (l, h) => {
     const head = at[l][h], name = measure.selectedOptions[0].textContent;
@@ -34,7 +34,7 @@ cards("heads", "heads", (run, heads, card) => {
     const most = name === "entropy" ? Math.max(...heads.map((h) => h.entropy), 1e-9) : 1;
     const made = map({
       caption: byRole ? "Roles, by layer and head" : `${name}, by layer and head`, corner: "layer",
-      rows: range(layers).map(String), columns: range(wide).map(String), told, most, words,
+      rows: range(layers).map(String), columns: range(wide).map(String), told, most, words, scale: byRole ? "" : "plain",
       value: (l, h) => (at[l][h] && !byRole ? at[l][h][name] : null),
       look: (l, h) => (byRole && at[l][h]
         ? { style: roleStyle(at[l][h].role), text: at[l][h].role === "none" ? "·" : short(at[l][h].role), framed: kept.includes(`${l},${h}`) }
@@ -42,11 +42,11 @@ cards("heads", "heads", (run, heads, card) => {
       picked: (l, h) => at[l][h] && show(at[l][h], made),
     });
     const roles = [...new Set(heads.flatMap((h) => h.role.split(" + ")))].filter((role) => role !== "none");
-    grid.replaceChildren(made.element, byRole
-      ? html("div", { class: "legend" }, ...roles.map((role) => html("span", {},
-        html("span", { class: "swatch", style: roleStyle(role) }, short(role)), ` ${role}`)), html("span", {}, "· none"))
-      : ramp(most));
-    if (byRole && kept.length) grid.append(note("Framed: the smallest circuit, see below."));
+    grid.replaceChildren(made.element);
+    if (!byRole) return;
+    made.element.append(html("div", { class: "legend" }, ...roles.map((role) => html("span", {},
+      html("span", { class: "swatch", style: roleStyle(role) }, short(role)), ` ${role}`)), html("span", {}, "· none")));
+    if (kept.length) made.element.append(html("p", {}, "Framed: the smallest circuit, see below."));
   }
   function show(head, made) {
     for (const row of made.cells) for (const one of row) one.removeAttribute("aria-selected");

@@ -9,27 +9,27 @@ function lost(rows, fits, position) {
 const greatest = (values) => Math.max(0.05, ...values.filter(known).map(Math.abs));
 
 cards("ablation", "ablation", (run, found, card) => {
-  const told = html("output", { "aria-live": "polite" }), grids = html("div");
+  const told = html("output", { "aria-live": "polite" }), grids = html("div", { class: "maps" });
   const positions = [...new Set(found.heads.map((row) => row.position))].sort((a, b) => a - b);
   const position = choice([ALL, ...positions.map((p) => `position ${p}`)], draw);
   const unique = (rows, name) => [...new Set(rows.map((row) => row[name]))];
   function losses(caption, corner, rows, columns, value, names = (r, c) => `${corner} ${rows[r]}, ${columns[c]}`) {
     const most = greatest(rows.flatMap((_, r) => columns.map((_, c) => value(r, c))));
-    return [map({ caption, corner, rows, columns, told, most, value,
-      words: (r, c) => `${names(r, c)}: accuracy falls by ${number(value(r, c))}` }).element, ramp(most, true)];
+    return map({ caption, corner, rows, columns, told, most, value, scale: "signed",
+      words: (r, c) => `${names(r, c)}: accuracy falls by ${number(value(r, c))}` }).element;
   }
   function draw() {
     const chosen = position.selectedIndex ? positions[position.selectedIndex - 1] : null;
     const layers = unique(found.heads, "layer"), heads = unique(found.heads, "head");
     const byPosition = (rows, name, kinds) => (r, c) => lost(rows, (row) => row[name] === kinds[r], positions[c]);
     const columns = positions.map(String);
-    const parts = losses("Heads, replaced by their mean", "layer", layers.map(String), heads.map((h) => `head ${h}`),
-      (r, c) => lost(found.heads, (row) => row.layer === layers[r] && row.head === heads[c], chosen));
-    parts.push(...losses("Blocks, left out, by chain position", "block", layers.map(String), columns, byPosition(found.layers, "layer", layers), (r, c) => `block ${layers[r]}, position ${positions[c]}`));
+    const parts = [losses("Heads, replaced by their mean", "layer", layers.map(String), heads.map((h) => `head ${h}`),
+      (r, c) => lost(found.heads, (row) => row.layer === layers[r] && row.head === heads[c], chosen))];
+    parts.push(losses("Blocks, left out, by chain position", "block", layers.map(String), columns, byPosition(found.layers, "layer", layers), (r, c) => `block ${layers[r]}, position ${positions[c]}`));
     const edges = unique(found.edges, "edge");
-    if (edges.length) parts.push(...losses("Edges, knocked out in all layers, by chain position", "edge", edges, columns, byPosition(found.edges, "edge", edges), (r, c) => `edge ${edges[r]}, position ${positions[c]}`));
+    if (edges.length) parts.push(losses("Edges, knocked out in all layers, by chain position", "edge", edges, columns, byPosition(found.edges, "edge", edges), (r, c) => `edge ${edges[r]}, position ${positions[c]}`));
     const taps = [...new Set(found.taps.map((row) => `${row.conv} ${row.tap}`))];
-    if (taps.length) parts.push(...losses("Taps of the convolutions, by chain position", "tap", taps, columns,
+    if (taps.length) parts.push(losses("Taps of the convolutions, by chain position", "tap", taps, columns,
       (r, c) => lost(found.taps, (row) => `${row.conv} ${row.tap}` === taps[r], positions[c]), (r, c) => `${taps[r]}, position ${positions[c]}`));
     grids.replaceChildren(...parts);
   }
@@ -50,7 +50,7 @@ function circuit(found) {
 }
 
 cards("patching", "patching", (run, found, card) => {
-  const told = html("output", { "aria-live": "polite" }), grids = html("div");
+  const told = html("output", { "aria-live": "polite" }), grids = html("div", { class: "maps" });
   const answers = range(found.heads[0][0].length).filter((answer) => found.heads.flat().some((one) => known(one[answer])));
   const answer = choice(answers.map((k) => `${k} hops away`), draw), part = choice(found.parts, draw);
   function draw() {
@@ -62,7 +62,7 @@ cards("patching", "patching", (run, found, card) => {
       { caption: "What each head gathers, at all tokens", corner: "layer", rows: found.heads.map((_, k) => String(k)),
         columns: found.heads[0].map((_, k) => `head ${k}`), value: effect((r, c) => found.heads[r][c]), words: (r, c) => `layer ${r} head ${c}` },
     ];
-    grids.replaceChildren(...both.flatMap((one) => [map({ ...one, told, words: (r, c) => `${one.words(r, c)}: effect ${number(one.value(r, c))}` }).element, ramp(1, true)]));
+    grids.replaceChildren(...both.map((one) => map({ ...one, told, scale: "signed", words: (r, c) => `${one.words(r, c)}: effect ${number(one.value(r, c))}` }).element));
   }
   if (!answers.length) {
     card.append(note("No answer differed in the sentences that were read."));

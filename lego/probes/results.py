@@ -5,25 +5,22 @@ Each function below is a section. Numbers are rounded to 4 digits, NaN is null.
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from lego.data import Source
-from lego.probes import ablate, patch, patterns, resolve, shortcuts
+from lego.probes import ablate, patch, resolve, shortcuts
 from lego.probes.circuit import circuit, smallest
 from lego.probes.lens import logit_lens
-from lego.task import Batch, SettingError, Task
+from lego.task import SettingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SENTENCES = 6  # as many are shown, as long as
-SHOWN = 2**22  # their maps have no more weights than that, and one in any case
 PASSED = 250  # rows of what takes a pass of the model for each head or site
-GREEDY = 32  # heads; the circuit of a model with more goes by gradients
+GREEDY = 12  # heads; the circuit of a model with more goes by gradients
 
 
 def sections(
@@ -47,51 +44,6 @@ def sections(
         except SettingError as error:  # what this task or corpus cannot be asked
             missing[name] = str(error)
     return found | {"missing": missing}
-
-
-def sentences(model: PreTrainedModel, source: Source, split: str) -> list[dict[str, Any]]:
-    """The attention over the first sentences of a split.
-
-    ``tokens``; ``steps``, the chain position or trace step asked at each, or -1; ``clauses``, the
-    chain position of the clause that each is in, or -1; ``shape``, (layers, heads, query, key);
-    ``attention``, base64 of that many bytes, 255 for 1.
-    """
-    tokenizer, task = source.task.tokenizer(), source.task
-    found: list[dict[str, Any]] = []
-    shown = 0
-    for row in range(SENTENCES):
-        batch = source.take(split, row, row + 1)
-        ids = batch["input_ids"][0]
-        length = int((ids != task.pad_token_id).sum())
-        maps = patterns.attention_maps(model, source, split, row)[:, :, :length, :length]
-        shown += maps.size
-        if row and shown > SHOWN:
-            break
-        whole = np.rint(maps * 255).astype(np.uint8).tobytes()
-        one = {
-            "tokens": tokenizer.convert_ids_to_tokens(ids[:length].tolist()),
-            "steps": task.steps(batch)[0, :length].tolist(),
-            "clauses": clauses(task, batch)[0, :length].tolist(),
-            "shape": list(maps.shape),
-            "attention": base64.b64encode(whole).decode(),
-        }
-        found.append(one)
-    return found
-
-
-def clauses(task: Task, batch: Batch) -> np.ndarray:
-    """(rows, length) int64: the chain position of the clause that each token is in, with the words
-    up to the next clause; -1 before the first, and where the task's graph has no clauses."""
-    graph, shape = task.graph(batch), batch["input_ids"].shape
-    found = np.full(shape, -1)
-    if not set(patch.PARTS) <= graph.keys():
-        return found
-    parts = np.stack([graph[part] for part in patch.PARTS])  # (parts, rows, n)
-    first = np.where(parts < 0, shape[1], parts).min(axis=0)
-    for row, starts in enumerate(first):
-        for chain in np.argsort(starts, kind="stable"):
-            found[row, starts[chain] :] = chain
-    return found
 
 
 def resolution(

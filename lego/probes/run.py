@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ from lego.data import Source, open_source
 from lego.evaluate import measure
 from lego.loading import load_model
 from lego.probes.patterns import head_scores
-from lego.probes.results import sections, sentences
+from lego.probes.sentences import sentences
 from lego.task import choose, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+EXTRA = ("sklearn", "xarray")  # what the sections below are measured with
+SECTIONS = ("resolve", "lens", "fingerprint", "ablation", "patching", "circuit")
 
 
 def probe(
@@ -52,7 +56,14 @@ def probe(
         ],
         "sentences": sentences(model, source, split),
     }
-    return found if brief else found | sections(model, source, split, rows, progress)
+    if brief:
+        return found
+    if not all(map(find_spec, EXTRA)):
+        why = "needs pip install 'lego-reasoning[probes]'"
+        return found | {"missing": dict.fromkeys(SECTIONS, why)}
+    from lego.probes.results import sections
+
+    return found | sections(model, source, split, rows, progress)
 
 
 def probe_to_file(
