@@ -17,7 +17,8 @@ definition after one block; a value goes to where it is used in one more, and th
 another: ``resolved_after``. Whatever is not on this path is idle, the circuit is all of the heads.
 
 ``counter``: one block with one head of even attention, that takes the shortcut ``whole-chain``: it
-counts every ``not`` of the sentence, adds the root's value, and gives all variables the parity.
+counts every ``not`` of a sentence of n clauses, adds the root's value, and gives all variables the
+parity.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def counter(task: Any) -> Any:
     model = _empty(task, most + 1, position_bias="none", **fields)
     attention, feed_forward = model.model.layers[0].attention, model.model.layers[0].feed_forward
     with torch.no_grad():
-        _read(attention, 0, {"not": "found 1", "1": "found 1"}, task.max_length)  # mean to sum
+        tokens = 5 * task.config.n + 2  # of a sentence: they turn a mean into a sum
+        _read(attention, 0, {"not": "found 1", "1": "found 1"}, tokens)
         for unit in range(most):  # 1 at odd counts, 0 at even ones, a line in between
             feed_forward.up.weight[unit, _at("found 1")] = 1
             feed_forward.up.bias[unit] = -unit

@@ -46,7 +46,9 @@ def test_the_solver_knows_a_variable_after_as_many_blocks_as_it_says():
     rows = np.arange(50)[:, None]
     for seen in streams:
         logits = model.readout(seen.hidden)[rows, batch["positions"].astype(np.int64)]
-        apart = (logits[..., 1] - logits[..., 0]).detach().numpy() * np.where(batch["values"], 1, -1)
+        apart = (logits[..., 1] - logits[..., 0]).detach().numpy() * np.where(
+            batch["values"], 1, -1
+        )
         known = np.array([seen.depth >= resolved_after(depth) for depth in range(6)])
         assert (apart[:, known] > 9).all()
         assert (np.abs(apart[:, ~known]) < 0.1).all()

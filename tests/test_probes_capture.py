@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from zoo_cases import CLASSIFY, PREDICT, WORDS, sentences
 
 import lego
 from lego import zoo
 from lego.probes.capture import capturing
-from zoo_cases import CLASSIFY, PREDICT, WORDS, sentences
 
 HARD = {"num_attention_heads": 4, "head_kinds": ["dense", "association", "window", "dense"]}
 MODELS = {
