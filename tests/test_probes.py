@@ -36,7 +36,10 @@ def uniform_model(causal):
 def test_even_attention_scores_what_even_attention_is_said_to(causal):
     scores = head_scores(uniform_model(causal), Sampled(TASK), "test", 100)
     for edge in EDGES:
-        np.testing.assert_allclose(scores[edge], scores[f"{edge}_even"], rtol=1e-4)
+        if causal and edge in ("operator", "argument"):  # they stand to the right of the variable
+            assert edge not in scores
+        else:
+            np.testing.assert_allclose(scores[edge], scores[f"{edge}_even"], rtol=1e-4)
     np.testing.assert_allclose(scores["entropy"], scores["entropy_even"], rtol=1e-4)
     assert set(scores["role"]) == {"none"}
     if not causal:  # each of 32 tokens may see 32; 10 variables of 11 tokens have one twin
@@ -86,13 +89,15 @@ def test_the_heads_of_the_solver_are_named_by_what_they_were_built_for(name):
     assert list(scores["layer"]) == np.repeat(range(layers), 3).tolist()
     for head, column in enumerate(("association", "operator", "argument")):
         np.testing.assert_allclose(scores[column][head::3], 1, atol=1e-4)
-        assert (scores[f"{column}_low"][head::3] > 0.99).all()
+        assert (scores[f"{column}_low"][head::3] > 0.9).all()
+    length = 5 * task.config.n + 2
     for head, offset in ((1, 2), (2, 3)):
-        length = 5 * task.config.n + 2
         np.testing.assert_allclose(
             scores[f"offset_{offset}"][head::3], (length - offset) / length, atol=1e-4
         )
-    np.testing.assert_allclose(scores["entropy"], 0, atol=1e-3)
+    # But [CLS], which has no place like itself to look at, looks everywhere in head 0.
+    expected = layers * [np.log(length - 1) / length, 0, 0]
+    np.testing.assert_allclose(scores["entropy"], expected, atol=1e-4)
 
 
 def test_the_head_of_the_counter_has_no_role():
@@ -147,7 +152,8 @@ def slow_scores(model, task, rows):
         for edge, keys in wanted.items():
             seen = {q: [k for k in ks if k <= q or not causal] for q, ks in keys.items()}
             shares = [maps[:, :, q, ks].sum(-1) for q, ks in seen.items() if ks]
-            scores[edge] = np.mean(shares, 0)  # (layers, heads)
+            if shares:
+                scores[edge] = np.mean(shares, 0)  # (layers, heads)
         logs = np.log(np.where(maps > 0, maps, 1))
         scores["entropy"] = -(maps * logs).sum(-1).mean(-1)
         for offset in (-8, 0, 3):

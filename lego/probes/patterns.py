@@ -45,17 +45,18 @@ def head_scores(
     """Score every head on the first rows of a split, 2 or more: a row for each head of each layer.
 
     ``layer`` (runs of a tied block count one by one), ``head`` and ``role``. For each edge of
-    ``lego.probes.edges`` (``local`` with the token itself): the share of attention that follows it,
-    0 to 1, a mean over sentences of means over the queries that have such an edge;
-    ``<edge>_even``, that share if each query's weights were permuted over the keys that it may
-    see, which is that of even attention; ``<edge>_chance``; ``<edge>_low`` and ``<edge>_high``, the
-    interval of the excess over chance, (share - chance) / (1 - chance).
+    ``lego.probes.edges`` (``local`` with the token itself) that some query can follow (no
+    ``operator`` in a decoder): ``<edge>``, the share of attention that does, 0 to 1, a mean over
+    sentences of means over the queries that have such an edge; ``<edge>_even``, that share if each
+    query's weights were permuted over the keys that it may see, as that of even attention;
+    ``<edge>_chance``; ``<edge>_low`` and ``<edge>_high``, the interval of the excess over chance,
+    (share - chance) / (1 - chance).
 
     Chance is that of permuted keys; but for association and chain it is the share of the same
     weights on the edges of another sentence of the batch, drawn with ``seed``, so that a head has
     to follow what the sentence says and not where such edges mostly are. An interval comes from the
-    differences of the sentences, and is so wide that all intervals of a model hold at once in 99 of
-    100 samples.
+    differences of the sentences, by the normal approximation (take 100 rows or more), and is so
+    wide that all intervals of a model hold at once in 99 of 100 samples.
 
     ``role``: the edges whose interval lies wholly above 1/2, joined by " + "; of those that only
     say where a head looks (self, local, clause, separator), the strongest; or ``none``. So in 100
@@ -218,6 +219,8 @@ class _Sums:
         roles = [_role(names, *pair) for pair in zip(held.tolist(), low.tolist(), strict=True)]
         table = {"layer": layer, "head": range(len(roles)), "role": roles}
         for i, name in enumerate(names):
+            if not self.counts[i]:
+                continue
             table |= {name: share[:, i], f"{name}_chance": chance[:, i]}
             table |= {f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
             table |= {f"{name}_even": even[:, i]}
