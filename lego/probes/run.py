@@ -21,35 +21,32 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def probe(model: PreTrainedModel, source: Source, split: str, rows: int) -> dict[str, Any]:
+def probe(
+    model: PreTrainedModel, source: Source, split: str, rows: int, progress: bool = False
+) -> dict[str, Any]:
     """Accuracy, head scores, and the attention over one sentence.
 
-    ``heads``: one dict a head with ``layer``, ``head``, ``association``, ``local``, ``role``.
+    ``heads``: one dict a head with the columns of ``head_scores``. ``uniform``: for each edge, its
+    share of even attention.
     ``sentence``: ``tokens``; ``steps``, the chain position or trace step asked at each, or -1;
     ``shape``, (layers, heads, query, key); ``attention``, base64 of that many bytes, 255 for 1.
     """
-    scores = head_scores(model, source, split, rows)
+    scores = head_scores(model, source, split, rows, progress=progress)
+    names = [name.removesuffix("_even") for name in scores if name.endswith("_even")]
+    names.remove("entropy")
     maps = attention_maps(model, source, split, row=0)
     sentence = source.take(split, 0, 1)
     ids = sentence["input_ids"][0]
     length = int((ids != source.task.pad_token_id).sum())
     maps = maps[:, :, :length, :length]
-    layers, heads = scores.association.shape
     return {
         "split": split,
         "rows": rows,
         **measure(model, source, split, 0, rows).summary(),
-        "uniform": {kind: round(share, 4) for kind, share in scores.uniform.items()},
+        "uniform": {name: round(float(scores[f"{name}_even"][0]), 4) for name in names},
         "heads": [
-            {
-                "layer": layer,
-                "head": head,
-                "association": round(float(scores.association[layer, head]), 4),
-                "local": round(float(scores.local[layer, head]), 4),
-                "role": scores.role(layer, head),
-            }
-            for layer in range(layers)
-            for head in range(heads)
+            {name: round(value, 4) if isinstance(value, float) else value for name, value in row}
+            for row in (record.items() for record in scores.to_dict("records"))
         ],
         "sentence": {
             "tokens": source.task.tokenizer().convert_ids_to_tokens(ids[:length].tolist()),
@@ -70,10 +67,10 @@ def probe_to_file(
     fields: Mapping[str, Any],
 ) -> None:
     """Probe a model on a corpus or a task and write JSON."""
-    require(rows >= 1, "rows", rows, "1 or more")
+    require(rows >= 2, "rows", rows, "2 or more")
     source = open_source(source_name, preset, fields)
     choose("split", split, source.splits)
-    result = probe(load_model(folder, source.task), source, split, rows)
+    result = probe(load_model(folder, source.task), source, split, rows, progress=True)
     described: dict[str, Any] = {"model": folder, "source": source_name, "preset": preset}
     described |= {"fields": dict(fields)} if fields else {}
     with whole_file(Path(out)) as temporary:
@@ -84,4 +81,4 @@ def probe_to_file(
             f"local {head['local']:.3f}, {head['role']}"
         )
     uniform = result["uniform"]
-    print(f"uniform attention: association {uniform['association']}, local {uniform['local']}")
+    print(f"even attention: association {uniform['association']}, local {uniform['local']}")
