@@ -22,6 +22,7 @@ from lego.answers import Asked, asked
 from lego.data import Source, tensors
 from lego.probes.ablate import head_counts
 from lego.probes.capture import Attended, Streamed, capturing
+from lego.probes.edges import PARTS
 from lego.task import Batch, Task, choose, require
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 BATCH = 250  # rows; half as many pairs
 FLIPPED = "test_flipped"
-PARTS = ("definition", "operator", "argument")
 
 
 @dataclass(frozen=True)
