@@ -18,6 +18,7 @@ N = 3
 TASK = lego.load_task("chains", "z2-n6", n=N, n_tr=N)
 SOURCE = Sampled(TASK)
 CAUSAL = lego.load_task("chains", "z2-n6", form="causal-all", n=N, n_tr=N)
+ONE = lego.load_task("chains", "z2-n6", form="causal", n=N, n_tr=N)
 LAYERS = 2 * N - 1
 ASSOCIATION, OPERATOR, ARGUMENT = range(3)
 # In turn: what an operator makes of an argument, and a value on its way to the next clause.
@@ -132,8 +133,8 @@ def test_patching_finds_the_heads_that_carry_it():
     carries = {
         answer: {
             (int(layer), int(head))
-            for layer in effect.layer
-            for head in effect.head
+            for layer in effect["layer"]
+            for head in effect["head"]
             if effect.sel(layer=layer, head=head, answer=answer) > 0.5
         }
         for answer in (0, 1)
@@ -144,7 +145,7 @@ def test_patching_finds_the_heads_that_carry_it():
 
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("conv-albert-nano", TASK), ("hf-modernbert-nano", TASK), ("hf-llama-nano", CAUSAL)],
+    [("conv-albert-nano", TASK), ("hf-modernbert-nano", TASK), ("hf-llama-nano", ONE)],
 )
 def test_all_of_the_difference_is_in_the_operators_embedding(name, task):
     torch.manual_seed(0)

@@ -114,9 +114,9 @@ def knock_out(
 ) -> pd.DataFrame:
     """Accuracy when no head may attend along an edge: ``edge``, ``layer``, ``without``'s columns.
 
-    The edges are those of ``lego.probes.edges``. What a token would have given them goes to the other tokens in
-    proportion; one that has no other gathers nothing. ``layer`` is -1 for all layers together;
-    ``by_layer``: each one alone as well.
+    The edges are those of ``lego.probes.edges``. What a token would have given them goes to the
+    other tokens in proportion; one that has no other gathers nothing. ``layer`` is -1 for all
+    layers together; ``by_layer``: each one alone as well.
     """
     names = edges(source.task, source.take(split, 0, 1))
     layers = [ALL_LAYERS, *(range(len(head_counts(model, source, split))) if by_layer else ())]
