@@ -16,6 +16,7 @@ from lego.answers import NOTHING, Score, asked
 from lego.data import Source, tensors
 from lego.forward import forward
 from lego.probes.capture import Attended, Streamed, capturing
+from lego.probes.edges import edges
 from lego.task import Batch, Task, choose, require
 from lego.zoo.conv import TokenConv, convolve
 
@@ -113,9 +114,9 @@ def knock_out(
 ) -> pd.DataFrame:
     """Accuracy when no head may attend along an edge: ``edge``, ``layer``, ``without``'s columns.
 
-    The edges are those of ``edges``. What a token would have given them goes to the other tokens in
-    proportion; one that has no other gathers nothing. ``layer`` is -1 for all layers together;
-    ``by_layer``: each one alone as well.
+    The edges are those of ``lego.probes.edges``. What a token would have given them goes to the
+    other tokens in proportion; one that has no other gathers nothing. ``layer`` is -1 for all
+    layers together; ``by_layer``: each one alone as well.
     """
     names = edges(source.task, source.take(split, 0, 1))
     layers = [ALL_LAYERS, *(range(len(head_counts(model, source, split))) if by_layer else ())]
@@ -179,46 +180,6 @@ def head_counts(model: PreTrainedModel, source: Source, split: str) -> list[int]
     with capturing(model, lambda seen: counts.append(seen.value.shape[1])):
         model(**{name: tensor.to(device) for name, tensor in given.items()})
     return counts
-
-
-def edges(task: Task, batch: Batch) -> dict[str, np.ndarray]:
-    """Named sets of (query, key) pairs: (rows, length, length) bool.
-
-    ``self``; ``local``, up to two tokens away; ``association``, another place of the same
-    variable; and for tasks with clauses, from a defined variable to its ``operator`` and its
-    ``argument``; ``chain``, from a clause to the definition of its argument; ``separators``, from
-    anywhere to what is no variable, operator or argument.
-    """
-    graph = task.graph(batch)
-    rows, length = batch["input_ids"].shape
-    itself = np.broadcast_to(np.eye(length, dtype=bool), (rows, length, length))
-    found = {
-        "self": itself,
-        "local": graph["local"] & ~itself,
-        "association": graph["association"],
-    }
-    parts = ("definition", "operator", "argument")
-    if not {*parts, "parent"} <= graph.keys():
-        return found
-    definition = graph["definition"]
-    for name in parts[1:]:
-        found[name] = _pairs(definition, graph[name], length)
-    ups = [_pairs(graph[name], graph["parent"], length) for name in parts]
-    found["chain"] = np.logical_or.reduce(ups)
-    marked = graph["association"].any(2)
-    for name in parts:
-        row, which = np.nonzero(graph[name] >= 0)
-        marked[row, graph[name][row, which]] = True
-    found["separators"] = np.broadcast_to(~marked[:, None], (rows, length, length))
-    return found
-
-
-def _pairs(query: np.ndarray, key: np.ndarray, length: int) -> np.ndarray:
-    """(rows, length, length) bool from token indices (rows, n), -1 for none."""
-    found = np.zeros((len(query), length, length), bool)
-    row, which = np.nonzero((query >= 0) & (key >= 0))
-    found[row, query[row, which], key[row, which]] = True
-    return found
 
 
 def instead(x: torch.Tensor, how: str, generator: np.random.Generator) -> torch.Tensor:

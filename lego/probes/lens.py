@@ -46,7 +46,7 @@ def logit_lens(
         width = max(sums.shape[2], int(wanted.step.max(initial=-1)) + 1)
         total = np.zeros((3, len(read), width))
         total[:, : sums.shape[1], : sums.shape[2]] = sums
-        np.add.at(total, (..., wanted.step[counted]), each)
+        total += each @ np.eye(width)[wanted.step[counted]]
         sums = total
     with np.errstate(invalid="ignore"):
         accuracy, probability = sums[1:] / sums[0]

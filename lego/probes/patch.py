@@ -22,6 +22,7 @@ from lego.answers import Asked, asked
 from lego.data import Source, tensors
 from lego.probes.ablate import head_counts
 from lego.probes.capture import Attended, Streamed, capturing
+from lego.probes.edges import PARTS
 from lego.task import Batch, Task, choose, require
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 BATCH = 250  # rows; half as many pairs
 FLIPPED = "test_flipped"
-PARTS = ("definition", "operator", "argument")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def patch_stream(
     to the variable that is asked. The effect is the ratio of two means over all answers that
     differ, of the margin won by patching and of that between the two sentences; NaN where no
     answer differs. ``rows`` of ``test_flipped`` are read. ``cause``: only the pairs that differ at
-    this depth of the chain.
+    this depth of the chain. Where a sentence gives several answers, those before an answer are
+    read too, and differ as the operator does.
 
     Raises SettingError for a task without clauses or without such a split.
     """

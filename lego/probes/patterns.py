@@ -1,85 +1,244 @@
-"""What each head looks at: its association score and its local score."""
+"""What each head looks at: its attention against the task's graph, and against chance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
-from einops import einsum, rearrange
+from einops import rearrange, repeat
+from tqdm import tqdm
 
 from lego.data import Source, tensors
 from lego.probes.capture import Attended, capturing
+from lego.probes.edges import edges
+from lego.task import require
+from lego.zoo.mimic import FLOOR, is_causal, targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BATCH = 64
-NAMED = 0.5  # a head has a role when it gives it half of what uniform attention leaves
+REACH = 8  # offsets to either side in the profile of a head
+NAMED = 0.5  # a head has a role when it gives it half of what chance leaves
+ALPHA = 0.01  # the risk of a wrong role, over all heads and edges together
 
-
-@dataclass(frozen=True)
-class HeadScores:
-    """Shares of attention, 0..1, means over queries; arrays (layers, heads) float64.
-
-    ``association``: on other occurrences of the query's variable, over queries that have one.
-    ``local``: on the tokens at most two away, the query itself among them, over all queries.
-    ``uniform``: the same two shares if attention were spread evenly over all tokens it may see.
-    """
-
-    association: np.ndarray
-    local: np.ndarray
-    uniform: dict[str, float]
-
-    def role(self, layer: int, head: int) -> str:
-        """``association``, ``local``, both or ``none``: by the excess over uniform attention.
-
-        The excess is 0 for uniform attention and 1 when all attention goes there.
-        """
-        shares = {"association": self.association, "local": self.local}
-        excess = {
-            name: (share[layer, head] - self.uniform[name]) / (1 - self.uniform[name])
-            for name, share in shares.items()
-        }
-        return " + ".join(name for name, value in excess.items() if value >= NAMED) or "none"
+# Edges that depend on what a sentence says, and those that its tokens' places alone decide.
+SHUFFLED = ("association", "chain")
+PLACED = ("operator", "argument", "self", "local", "clause", "separator")
+# Of these a head has one at most, the one it gives most to: they say where it looks, not for what.
+WHERE = ("self", "local", "clause", "separator")
 
 
 @torch.no_grad()
-def head_scores(model: PreTrainedModel, source: Source, split: str, rows: int) -> HeadScores:
-    """Score every head on the first rows of a split; memory does not grow with rows or layers."""
+def head_scores(
+    model: PreTrainedModel,
+    source: Source,
+    split: str,
+    rows: int,
+    seed: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Score every head on the first rows of a split, 2 or more: a row for each head of each layer.
+
+    ``layer`` (runs of a tied block count one by one), ``head`` and ``role``. For each edge of
+    ``lego.probes.edges`` (``local`` with the token itself) that some query can follow (no
+    ``operator`` in a decoder): ``<edge>``, the share of attention that does, 0 to 1, a mean over
+    sentences of means over the queries that have such an edge; ``<edge>_even``, that share if each
+    query's weights were permuted over the keys that it may see, as that of even attention;
+    ``<edge>_chance``; ``<edge>_low`` and ``<edge>_high``, the interval of the excess over chance,
+    (share - chance) / (1 - chance).
+
+    Chance is that of permuted keys; but for association and chain it is the share of the same
+    weights on the edges of another sentence of the batch, drawn with ``seed``, so that a head has
+    to follow what the sentence says and not where such edges mostly are. An interval comes from the
+    differences of the sentences, by the normal approximation (take 100 rows or more), and is so
+    wide that all intervals of a model hold at once in 99 of 100 samples.
+
+    ``role``: the edges whose interval lies wholly above 1/2, joined by " + "; of those that only
+    say where a head looks (self, local, clause, separator), the strongest; or ``none``. So in 100
+    models whose heads all have less than 1/2, one or less has a head with a role.
+
+    ``entropy`` (nats, mean over queries) and ``entropy_even``, that of even attention.
+    ``local_divergence`` and ``association_divergence``: KL in nats from the patterns that
+    ``lego.zoo.mimic`` pulls heads to, as defined there. ``offset_-8`` .. ``offset_8``: the share of
+    attention on the token that far to the right, mean over queries.
+
+    Memory depends on neither rows nor layers. Raises SettingError for fewer than 2 rows.
+    """
+    require(rows >= 2, "rows", rows, "2 or more")
     model.eval()
-    device = next(model.parameters()).device
-    sums: dict[tuple[str, int], torch.Tensor] = {}  # (kind, layer) -> (heads,)
-    uniform, queries = {"association": 0.0, "local": 0.0}, {"association": 0, "local": 0}
-    for start in range(0, rows, BATCH):
-        batch = source.take(split, start, min(start + BATCH, rows))
-        given = {n: t.to(device) for n, t in tensors(batch, source.task).items() if n != "labels"}
-        graph = source.task.graph(batch)
-        visible = visible_keys(model, batch["input_ids"], source.task.pad_token_id)
-        masks = {}
-        for kind in uniform:
-            mask: np.ndarray = graph[kind] & visible  # (batch, query, key)
-            eligible = visible.any(-1) if kind == "local" else mask.any(-1)  # (batch, query)
-            share = mask.sum(-1) / np.maximum(visible.sum(-1), 1)
-            uniform[kind] += float(share[eligible].sum())
-            queries[kind] += int(eligible.sum())
-            counted = mask & rearrange(eligible, "b q -> b q 1")
-            masks[kind] = torch.from_numpy(counted.astype(np.float32)).to(device)
+    sums: dict[int, _Sums] = {}  # by layer
+    starts = range(0, rows - 1, BATCH)  # so that no batch has one sentence alone
+    for start in tqdm(starts, disable=not progress, desc="heads", unit="batch"):
+        stop = rows if start == starts[-1] else start + BATCH
+        batch = source.take(split, start, stop)
+        generator = np.random.default_rng([seed, start])
+        truth = _truth(model, source, batch, generator)
 
-        def add(seen: Attended, masks: dict[str, torch.Tensor] = masks) -> None:
-            for kind, mask in masks.items():
-                share = einsum(seen.weights.float(), mask, "b h q k, b q k -> h").double().cpu()
-                sums[kind, seen.layer] = sums.get((kind, seen.layer), 0.0) + share
+        def add(seen: Attended, truth: _Truth = truth) -> None:
+            sums.setdefault(seen.layer, _Sums()).add(seen.weights, truth)
 
+        given = {n: t.to(model.device) for n, t in tensors(batch, source.task).items()}
+        del given["labels"]
         with capturing(model, add):
-            model(**given)
-    layers = 1 + max(layer for _, layer in sums)
-    scores = {
-        kind: np.stack([sums[kind, layer].numpy() / queries[kind] for layer in range(layers)])
-        for kind in uniform
-    }
-    return HeadScores(**scores, uniform={k: uniform[k] / queries[k] for k in uniform})
+            model.base_model(**given)
+    tests = len(truth.names) * sum(len(part.entropy) for part in sums.values())
+    width = NormalDist().inv_cdf(1 - ALPHA / 2 / tests)
+    tables = [sums[layer].table(layer, truth.names, width) for layer in sorted(sums)]
+    return pd.concat(tables, ignore_index=True)
+
+
+@dataclass
+class _Truth:
+    """A batch's edges, ready for one product with the weights of a layer.
+
+    ``columns``: (batch, columns, query * key) float32: the pairs of each of ``names``, then those
+    of SHUFFLED in another sentence, each divided by the number of queries that have one; then the
+    logarithms of the two mimicking patterns. ``even``: (batch, names and SHUFFLED) float64, the
+    share of even attention, NaN for a sentence that has no such edge.
+    """
+
+    names: tuple[str, ...]
+    columns: torch.Tensor
+    even: torch.Tensor
+    real: torch.Tensor  # (batch, query): 1 / queries, 0 at padding
+    smoothed: torch.Tensor  # (batch, query, key): real / (1 + FLOOR * keys seen), 0 for unseen
+    constants: torch.Tensor  # (batch, 2): what of the divergences does not depend on the weights
+    entropy: float  # of even attention, summed over the batch's sentences
+
+
+def _truth(
+    model: PreTrainedModel,
+    source: Source,
+    batch: dict[str, np.ndarray],
+    generator: np.random.Generator,
+) -> _Truth:
+    ids, device = batch["input_ids"], model.device
+    visible = visible_keys(model, ids, source.task.pad_token_id)  # (batch, query, key)
+    found = edges(source.task, batch)
+    found["local"] = found["local"] | found["self"]
+    names = tuple(name for name in (*SHUFFLED, *PLACED) if name in found)
+    # Each sentence has another one's edges: all are turned by the same number of places.
+    turned = np.roll(np.arange(len(ids)), generator.integers(1, len(ids)))
+    shuffled = [found[name][turned] for name in SHUFFLED if name in found]
+    pairs = np.stack([*(found[name] for name in names), *shuffled], 1) & visible[:, None]
+    queries = pairs.any(3).sum(2)  # (batch, columns)
+    share = pairs * np.float32(1 / np.maximum(queries, 1))[..., None, None]
+    seen = visible.sum(2)  # (batch, query)
+    even = (share.sum(3) / np.maximum(seen, 1)[:, None]).sum(2)
+    even[queries == 0] = np.nan
+    real = seen > 0
+    part = real / real.sum(1, keepdims=True)
+    entropy = float((part * np.log(np.maximum(seen, 1))).sum())
+
+    tensor_ids = torch.from_numpy(ids.astype(np.int64))
+    shown = torch.from_numpy(real)
+    association, local, who = targets(tensor_ids, None if real.all() else shown, is_causal(model))
+    smooth = torch.from_numpy(part)[:, :, None] / (1 + FLOOR * torch.from_numpy(seen)[:, :, None])
+    smooth = (smooth * torch.from_numpy(visible)).float()
+    logs = []
+    for pattern in (association, local):
+        pattern = (pattern + FLOOR) * who
+        pattern = pattern / pattern.sum(-1, keepdim=True).clamp(min=FLOOR)
+        logs.append(torch.where(smooth > 0, pattern, 1).log() * smooth)
+    log_patterns = torch.stack(logs, 1)
+    # sum p' log(p' / t') for p' = (p + F) / (1 + F n): the parts of it that p is not in.
+    normal = -(part * np.log1p(FLOOR * seen)).sum(1)
+    constants = torch.from_numpy(normal)[:, None] - FLOOR * log_patterns.sum((2, 3)).double()
+    columns = torch.cat([torch.from_numpy(share), log_patterns], 1)
+    return _Truth(
+        names,
+        rearrange(columns, "b m q k -> b m (q k)").to(device),
+        torch.from_numpy(even),
+        torch.from_numpy(part.astype(np.float32)).to(device),
+        smooth.to(device),
+        constants,
+        entropy,
+    )
+
+
+@dataclass
+class _Sums:
+    """What is kept of one layer: sums over sentences, float64, on the CPU."""
+
+    sentences: int = 0
+    counts: torch.Tensor | float = 0.0  # (names,): sentences that have such an edge
+    moments: torch.Tensor | float = 0.0  # (5, heads, names): as stacked in ``add``
+    entropy: torch.Tensor | float = 0.0  # (heads,)
+    even: float = 0.0  # entropy of even attention
+    divergence: torch.Tensor | float = 0.0  # (heads, 2): association, local
+    profile: torch.Tensor | float = 0.0  # (heads, offsets)
+
+    def add(self, weights: torch.Tensor, truth: _Truth) -> None:
+        """weights: (batch, heads, query, key)."""
+        weights = weights.float()
+        flat = rearrange(weights, "b h q k -> b h (q k)")
+        found = (flat @ truth.columns.mT).double().cpu()  # (batch, heads, columns)
+        names = len(truth.names)
+        other = [i for i, name in enumerate(truth.names) if name in SHUFFLED]
+        share, has = found[..., :names], ~truth.even.isnan()
+        has, turned = has[:, :names].clone(), has[:, names:]
+        has[:, other] &= turned
+        even = repeat(truth.even[:, :names], "b m -> b h m", h=share.shape[1])
+        chance = even.clone()
+        chance[..., other] = found[..., names : names + len(other)]
+        excess = share - chance
+        parts = torch.stack([share, chance, excess, excess.square(), even])
+        parts = torch.where(rearrange(has, "b m -> b 1 m"), parts, 0)
+        self.moments = self.moments + parts.sum(1)
+        self.counts = self.counts + has.sum(0)
+        self.sentences += len(weights)
+        self.even += truth.entropy
+        each = repeat(truth.real, "b q -> b (q k) 1", k=weights.shape[3])
+        logs = flat.clamp(min=1e-30).log_().mul_(flat)
+        self.entropy = self.entropy - (logs @ each)[..., 0].sum(0).double().cpu()
+        floored = flat + FLOOR
+        smooth = rearrange(truth.smoothed, "b q k -> b (q k) 1")
+        negative = (floored.log().mul_(floored) @ smooth).double().cpu()  # (batch, heads, 1)
+        divergence = negative - found[..., -2:] + truth.constants[:, None]
+        self.divergence = self.divergence + divergence.sum(0)
+        real = truth.real
+        if bool((real == 0).any()):
+            weights = weights * rearrange(real > 0, "b q -> b 1 q 1")
+        whole = torch.einsum("bhqk,b->hqk", weights, real.amax(1)).double().cpu()
+        reach = range(-REACH, REACH + 1)
+        offsets = [whole.diagonal(offset, 1, 2).sum(1) for offset in reach]
+        self.profile = self.profile + torch.stack(offsets, 1)
+
+    def table(self, layer: int, names: tuple[str, ...], width: float) -> pd.DataFrame:
+        """A row a head. ``width``: of the intervals, in standard errors."""
+        share, chance, excess, square, even = self.moments / self.counts
+        spread = (square - excess.square()).clamp(min=0) / (self.counts - 1).clamp(min=1)
+        half, left = width * spread.sqrt(), 1 - chance
+        low, high = (excess - half) / left, (excess + half) / left
+        held = (low >= NAMED) & (self.counts > 1)
+        roles = [_role(names, *pair) for pair in zip(held.tolist(), low.tolist(), strict=True)]
+        table = {"layer": layer, "head": range(len(roles)), "role": roles}
+        for i, name in enumerate(names):
+            if not self.counts[i]:
+                continue
+            table |= {name: share[:, i], f"{name}_chance": chance[:, i]}
+            table |= {f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
+            table |= {f"{name}_even": even[:, i]}
+        count = self.sentences
+        table |= {"entropy": self.entropy / count, "entropy_even": self.even / count}
+        for i, name in enumerate(("association", "local")):
+            table[f"{name}_divergence"] = self.divergence[:, i] / count
+        for i in range(2 * REACH + 1):
+            table[f"offset_{i - REACH}"] = self.profile[:, i] / count
+        return pd.DataFrame(table)
+
+
+def _role(names: tuple[str, ...], held: list[bool], low: list[float]) -> str:
+    named = {name: low[i] for i, name in enumerate(names) if held[i]}
+    where = [name for name in WHERE if name in named]
+    for name in sorted(where, key=named.__getitem__)[:-1]:
+        del named[name]
+    return " + ".join(named) or "none"
 
 
 def visible_keys(model: PreTrainedModel, ids: np.ndarray, pad: int) -> np.ndarray:
@@ -89,19 +248,14 @@ def visible_keys(model: PreTrainedModel, ids: np.ndarray, pad: int) -> np.ndarra
     return np.tril(visible) if is_causal(model) else visible
 
 
-def is_causal(model: PreTrainedModel) -> bool:
-    """Whether the model is a decoder, whose tokens see only what comes before them."""
-    return model.can_generate()
-
-
 @torch.no_grad()
 def attention_maps(model: PreTrainedModel, source: Source, split: str, row: int) -> np.ndarray:
     """The attention of one example: (layers, heads, query, key) float32."""
     model.eval()
     batch = source.take(split, row, row + 1)
-    device = next(model.parameters()).device
     maps: list[np.ndarray] = []
-    given = {n: t.to(device) for n, t in tensors(batch, source.task).items() if n != "labels"}
+    given = {n: t.to(model.device) for n, t in tensors(batch, source.task).items()}
+    del given["labels"]
     with capturing(model, lambda seen: maps.append(seen.weights[0].float().cpu().numpy())):
         model(**given)
     return np.stack(maps)

@@ -1,19 +1,17 @@
 """What the probes find of one model, as plain JSON: the sections of ``probe.json``.
 
-Each function below is a section. Numbers are rounded to 4 digits, NaN is null.
+Each function below is a section. Numbers are those of ``lego.probes.plain``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
 from lego.data import Source
 from lego.probes import ablate, patch, resolve, shortcuts
 from lego.probes.circuit import circuit, smallest
 from lego.probes.lens import logit_lens
+from lego.probes.plain import plain, records
 from lego.task import SettingError
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def resolution(
     position; ``resolved``, by position, null where no layer is enough."""
     found = resolve.resolve(model, source, split, rows, progress=progress)
     own = found.sel(offset=0)
-    values = {name: _plain(own[name].values) for name in ("accuracy", "control", "resolved")}
+    values = {name: plain(own[name].values) for name in ("accuracy", "control", "resolved")}
     return values | {"method": found.attrs["method"], "rows": rows}
 
 
@@ -62,7 +60,7 @@ def lens(
 ) -> dict[str, Any]:
     """``accuracy`` and ``probability``, by layer and position, of the model's own head."""
     found = logit_lens(model, source, split, rows, progress)
-    return {name: _plain(found[name].values) for name in ("accuracy", "probability")}
+    return {name: plain(found[name].values) for name in ("accuracy", "probability")}
 
 
 def fingerprint(
@@ -70,7 +68,7 @@ def fingerprint(
 ) -> dict[str, Any]:
     """``verdict``, and ``answerers``: the rows of ``lego.probes.shortcuts.fingerprint``."""
     found = shortcuts.fingerprint(model, source, split, rows, progress=progress)
-    return {"verdict": shortcuts.verdict(found), "answerers": _rows(found.reset_index())}
+    return {"verdict": shortcuts.verdict(found), "answerers": records(found.reset_index())}
 
 
 def ablation(
@@ -81,10 +79,10 @@ def ablation(
     given = (model, source, split, rows)
     return {
         "rows": rows,
-        "heads": _rows(ablate.ablate_heads(*given, progress=progress)),
-        "layers": _rows(ablate.ablate_layers(*given, progress=progress)),
-        "taps": _rows(ablate.ablate_taps(*given, progress=progress)),
-        "edges": _rows(ablate.knock_out(*given, progress=progress)),
+        "heads": records(ablate.ablate_heads(*given, progress=progress)),
+        "layers": records(ablate.ablate_layers(*given, progress=progress)),
+        "taps": records(ablate.ablate_taps(*given, progress=progress)),
+        "edges": records(ablate.knock_out(*given, progress=progress)),
     }
 
 
@@ -98,8 +96,8 @@ def patching(
     return {
         "rows": rows,
         "parts": stream.part.values.tolist(),
-        "stream": _plain(stream.values),
-        "heads": _plain(heads.values),
+        "stream": plain(stream.values),
+        "heads": plain(heads.values),
     }
 
 
@@ -114,21 +112,6 @@ def faithful(
     return {
         "rows": rows,
         "method": method,
-        "curve": _rows(curve),
+        "curve": records(curve),
         "smallest": [list(head) for head in smallest(curve)],
     }
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    rounded = table.astype({name: object for name in table.columns})
-    return [
-        {name: _plain(value) if isinstance(value, float) else value for name, value in row.items()}
-        for row in rounded.to_dict("records")
-    ]
-
-
-def _plain(values: Any) -> Any:
-    """Nested lists of floats, or one float, with null for NaN."""
-    if isinstance(values, np.ndarray):
-        return [_plain(value) for value in values]
-    return None if np.isnan(values) else round(float(values), 4)

@@ -13,6 +13,7 @@ from lego.data import Source, open_source
 from lego.evaluate import measure
 from lego.loading import load_model
 from lego.probes.patterns import head_scores
+from lego.probes.plain import plain, records
 from lego.probes.sentences import sentences
 from lego.task import choose, require
 
@@ -34,26 +35,19 @@ def probe(
     """Accuracy, head scores, the attention over some sentences, and the sections of
     ``lego.probes.results``, which take most of the time: ``brief`` leaves them out.
 
-    ``heads``: one dict a head with ``layer``, ``head``, ``association``, ``local``, ``role``.
+    ``heads``: one dict a head with the columns of ``head_scores``. ``uniform``: for each edge, its
+    share of even attention. ``sentences``: those of ``lego.probes.sentences``. ``missing``: why a
+    section is not there, by its name.
     """
-    scores = head_scores(model, source, split, rows)
-    layers, heads = scores.association.shape
+    scores = head_scores(model, source, split, rows, progress=progress)
+    names = [name.removesuffix("_even") for name in scores if name.endswith("_even")]
+    names.remove("entropy")
     found = {
         "split": split,
         "rows": rows,
         **measure(model, source, split, 0, rows).summary(),
-        "uniform": {kind: round(share, 4) for kind, share in scores.uniform.items()},
-        "heads": [
-            {
-                "layer": layer,
-                "head": head,
-                "association": round(float(scores.association[layer, head]), 4),
-                "local": round(float(scores.local[layer, head]), 4),
-                "role": scores.role(layer, head),
-            }
-            for layer in range(layers)
-            for head in range(heads)
-        ],
+        "uniform": {name: plain(scores[f"{name}_even"][0]) for name in names},
+        "heads": records(scores),
         "sentences": sentences(model, source, split),
     }
     if brief:
@@ -76,7 +70,7 @@ def probe_to_file(
     fields: Mapping[str, Any],
 ) -> None:
     """Probe a model on a corpus or a task and write JSON."""
-    require(rows >= 1, "rows", rows, "1 or more")
+    require(rows >= 2, "rows", rows, "2 or more")
     source = open_source(source_name, preset, fields)
     choose("split", split, source.splits)
     model = load_model(folder, source.task)
@@ -91,4 +85,4 @@ def probe_to_file(
             f"local {head['local']:.3f}, {head['role']}"
         )
     uniform = result["uniform"]
-    print(f"uniform attention: association {uniform['association']}, local {uniform['local']}")
+    print(f"even attention: association {uniform['association']}, local {uniform['local']}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lego.data import Source
+from lego.probes.edges import PARTS
 from lego.probes.patterns import attention_maps
 from lego.task import Batch, Task
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 SENTENCES = 6  # as many are shown, as long as
 SHOWN = 2**22  # their maps have no more weights than that, and one in any case
-PARTS = ("definition", "operator", "argument")  # of a clause
 
 
 def sentences(model: PreTrainedModel, source: Source, split: str) -> list[dict[str, Any]]:
