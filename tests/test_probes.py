@@ -222,7 +222,7 @@ def test_probe_and_eval_write_json(tmp_path, capsys):
     assert main(["probe", *words[1:-1], "1", "--out", str(out)]) == 2
     result = json.loads((tmp_path / "probe.json").read_text())
     assert len(result["heads"]) == 12
-    assert result["sentence"]["shape"] == [6, 2, 32, 32]
-    assert result["sentence"]["tokens"][0] == "[CLS]"
+    assert result["sentences"][0]["shape"] == [6, 2, 32, 32]
+    assert result["sentences"][0]["tokens"][0] == "[CLS]"
     assert {"layer", "head", "association", "local", "role"} <= result["heads"][0].keys()
     assert result["uniform"]["association"] == pytest.approx(1 / 32, abs=1e-4)

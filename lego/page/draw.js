@@ -54,8 +54,8 @@ function cards(name, key, draw) {
   if (grid.children.length) section(name).append(grid);
 }
 
-function table(head, rows) {
-  return html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table" }, html("table", {},
+function table(head, rows, label = "Table") {
+  return html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, html("table", {},
     html("thead", {}, html("tr", {}, ...head.map((text) => html("th", { scope: "col" }, text)))),
     html("tbody", {}, ...rows.map((row) => html("tr", {}, ...row)))));
 }

@@ -55,7 +55,7 @@ cards("heads", "heads", (run, heads, card) => {
     open.addEventListener("click", () => { lookAt(data.runs.indexOf(run), head.layer, head.head); });
     shown.replaceChildren(html("h4", {}, `Layer ${head.layer} head ${head.head}: ${head.role}`),
       table(["edge", "share", "chance", "excess, low", "high"], edges.map((edge) => [cell(edge), cell(number(head[edge])),
-        cell(number(chance(head, edge))), cell(number(head[`${edge}_low`], 2)), cell(number(head[`${edge}_high`], 2))])),
+        cell(number(chance(head, edge))), cell(number(head[`${edge}_low`], 2)), cell(number(head[`${edge}_high`], 2))]), "Its numbers"),
       ...profile(head), run.probe.sentences ? open : "");
   }
   const profile = (head) => {
