@@ -130,8 +130,12 @@ function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
       [cell(String(place)), ...values(place).map((v) => cell(number(v)))]))));
 }
 
-// The class of a text on a background of that share of the heat.
-const inkOn = (share, cold = false) => (share > (cold ? 0.8 : 0.65) ? "strong" : share > 0.48 ? "mid" : "");
+// The class of a text on a background of that share of the heat: from where black and white change
+// places as the one that is easier to read, in dark mode (mid) and in light mode (strong).
+const inkOn = (share, cold = false) => {
+  const [mid, strong] = cold ? [0.55, 0.84] : [0.52, 0.71];
+  return share > strong ? "strong" : share > mid ? "mid" : "";
+};
 const brief = (v) => number(v, 2).replace(/^-0\.00$/, "0.00").replace(/^(-?)0\./, "$1.");
 
 // ---- a map: a table of cells shaded by |value| / most, in another hue below 0. Its cells are gone
