@@ -61,9 +61,11 @@ def test_the_page_holds_what_the_files_say(page, finished):
     assert one["trained"] == [True] * 4 + [False] * 2
     assert len(one["probe"]["heads"]) == 2 * 2
     assert one["probe"]["sentences"][0]["shape"] == [2, 2, 32, 32]
-    followed = [line["shortcuts"]["root"]["shortcut"] for line in lines if "shortcuts" in line]
-    points = one["curves"]["validation"] + one["curves"]["test"]
-    assert [point["followed"]["root"] for point in points] == followed
+    for split in ("validation", "test"):
+        followed = [
+            line["shortcuts"]["root"]["shortcut"] for line in lines if line["split"] == split
+        ]
+        assert [point["followed"]["root"] for point in one["curves"][split]] == followed
 
 
 def test_a_probe_that_was_made_is_not_made_again(finished, tmp_path):

@@ -6,6 +6,7 @@ const ROLE_COLOURS = {
 };
 // Letters for those who cannot tell the colours, white or black by which is the easier to read.
 const short = (role) => role.split(" + ").map((one) => one.slice(0, 2)).join("+");
+const LEANS = 0.2; // of what chance leaves
 const DARK = ["#0072b2", "#8c6bb1", "#7a7a7a", "#009e73", "#d55e00"];
 function roleStyle(role) {
   if (role === "none") return "--share: 0";
@@ -19,6 +20,12 @@ cards("heads", "heads", (run, heads, card) => {
   const at = range(layers).map((l) => range(wide).map((h) => heads.find((one) => one.layer === l && one.head === h)));
   const edges = EDGES.filter((edge) => known(heads[0][edge]));
   const chance = (head, edge) => (known(head[`${edge}_chance`]) ? head[`${edge}_chance`] : (run.probe.uniform || {})[edge]);
+  // The edge that a head without a role leans to: the one with the largest excess, if it is enough.
+  const lean = (head) => {
+    const excess = (edge) => (known(head[`${edge}_low`]) ? (head[`${edge}_low`] + head[`${edge}_high`]) / 2 : 0);
+    const best = edges.reduce((a, b) => (excess(b) > excess(a) ? b : a));
+    return head.role === "none" && excess(best) >= LEANS ? best : null;
+  };
   const told = html("output", { "aria-live": "polite" });
   const kept = ((run.probe.circuit || {}).smallest || []).map(String);
   const grid = html("div", { class: "maps" }), shown = html("div");
@@ -27,7 +34,13 @@ cards("heads", "heads", (run, heads, card) => {
     const head = at[l][h], name = measure.selectedOptions[0].textContent;
     if (!head) return `layer ${l} has no head ${h}`;
     const more = kept.includes(`${l},${h}`) ? "; in the smallest circuit" : "";
-    return `layer ${l} head ${h}: ${head.role}${name === "role" ? "" : `, ${name} ${number(head[name])}`}${more}`;
+    const leaning = lean(head) ? `, leans to ${lean(head)}` : "";
+    return `layer ${l} head ${h}: ${head.role}${leaning}${name === "role" ? "" : `, ${name} ${number(head[name])}`}${more}`;
+  };
+  const face = (head) => {
+    const edge = lean(head);
+    if (edge) return { style: `--share: 0.3; --hue: ${ROLE_COLOURS[edge]}`, text: `(${short(edge)})` };
+    return { style: roleStyle(head.role), text: head.role === "none" ? "·" : short(head.role) };
   };
   function draw() {
     const name = measure.selectedOptions[0].textContent, byRole = name === "role";
@@ -37,15 +50,16 @@ cards("heads", "heads", (run, heads, card) => {
       rows: range(layers).map(String), columns: range(wide).map(String), told, most, words, scale: byRole ? "" : "plain",
       value: (l, h) => (at[l][h] && !byRole ? at[l][h][name] : null),
       look: (l, h) => (byRole && at[l][h]
-        ? { style: roleStyle(at[l][h].role), text: at[l][h].role === "none" ? "·" : short(at[l][h].role), framed: kept.includes(`${l},${h}`) }
+        ? { ...face(at[l][h]), framed: kept.includes(`${l},${h}`) }
         : {}),
       picked: (l, h) => at[l][h] && show(at[l][h], made),
     });
-    const roles = [...new Set(heads.flatMap((h) => h.role.split(" + ")))].filter((role) => role !== "none");
+    const roles = [...new Set(heads.flatMap((h) => [...h.role.split(" + "), lean(h)]))].filter((role) => role && role !== "none");
     grid.replaceChildren(made.element);
     if (!byRole) return;
     made.element.append(html("div", { class: "legend" }, ...roles.map((role) => html("span", {},
-      html("span", { class: "swatch", style: roleStyle(role) }, short(role)), ` ${role}`)), html("span", {}, "· none")));
+      html("span", { class: "swatch", style: roleStyle(role) }, short(role)), ` ${role}`)), html("span", {}, "· none"),
+      html("span", {}, `( ) no role, but the excess is ${LEANS} or more`)));
     if (kept.length) made.element.append(html("p", {}, "Framed: the smallest circuit, see below."));
   }
   function show(head, made) {

@@ -28,9 +28,10 @@ cards("ablation", "ablation", (run, found, card) => {
     parts.push(losses("Blocks, left out, by chain position", "block", layers.map(String), columns, byPosition(found.layers, "layer", layers), (r, c) => `block ${layers[r]}, position ${positions[c]}`));
     const edges = unique(found.edges, "edge");
     if (edges.length) parts.push(losses("Edges, knocked out in all layers, by chain position", "edge", edges, columns, byPosition(found.edges, "edge", edges), (r, c) => `edge ${edges[r]}, position ${positions[c]}`));
-    const taps = [...new Set(found.taps.map((row) => `${row.conv} ${row.tap}`))];
+    const named = (row) => `${row.conv.replace(/^model\.layers\./, "block ").replaceAll(".", " ")} ${row.tap}`;
+    const taps = [...new Set(found.taps.map(named))];
     if (taps.length) parts.push(losses("Taps of the convolutions, by chain position", "tap", taps, columns,
-      (r, c) => lost(found.taps, (row) => `${row.conv} ${row.tap}` === taps[r], positions[c]), (r, c) => `${taps[r]}, position ${positions[c]}`));
+      (r, c) => lost(found.taps, (row) => named(row) === taps[r], positions[c]), (r, c) => `${taps[r]}, position ${positions[c]}`));
     grids.replaceChildren(...parts);
   }
   draw();
