@@ -8,7 +8,7 @@ OUT := runs/demo
 .DELETE_ON_ERROR:
 
 # One stamp for each set of extras, renewed when what is installed would change.
-$(VENV)/zig $(VENV)/test $(VENV)/bench: $(VENV)/%: setup.cfg pyproject.toml constraints.txt
+$(VENV)/demo $(VENV)/test $(VENV)/bench: $(VENV)/%: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@
@@ -21,7 +21,7 @@ $(VENV)/minilm: $(VENV)/test
 # The main job: chains and C programs made, verified, published, trained on, probed and reported.
 # The runs go on where they were if this is interrupted and called again; `make clean` begins anew.
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
-demo: $(VENV)/zig
+demo: $(VENV)/demo
 	lego make chains $(OUT)/chains --preset z2-n6 --rows train=100000,validation=2000,test=2000
 	lego verify $(OUT)/chains
 	lego make cexec $(OUT)/cexec --preset straight --rows train=50000,validation=1000,test=1000

@@ -59,6 +59,11 @@ class Run:
     def causal(self) -> bool:
         return "CausalLM" in self.config["architectures"][0]
 
+    @property
+    def unit(self) -> str:
+        """What accuracies are given by."""
+        return "trace step" if self.causal else "chain position"
+
 
 def read_run(folder: str) -> Run:
     """Read a finished run; its heads are probed now if ``probe.json`` is missing.
@@ -112,8 +117,7 @@ def sentence_about(run: Run) -> str:
     asked = [k for k, accuracy in enumerate(accuracies) if accuracy is not None]
     supervised = [accuracies[k] for k in asked if run.trained[k]]
     beyond = [accuracies[k] for k in asked if not run.trained[k]]
-    unit = "trace step" if run.causal else "chain position"
-    lowest, count = min(supervised, default=0.0), f"{len(supervised)} supervised {unit}s"
+    lowest, count = min(supervised, default=0.0), f"{len(supervised)} supervised {run.unit}s"
     reached = "reaches" if lowest >= SOLVED else f"does not reach {SOLVED} everywhere:"
     said = f"{run.settings.model} {reached} {lowest:.3f} or more on its {count}"
     if beyond:
@@ -153,6 +157,7 @@ def _for_page(run: Run) -> dict[str, Any]:
         curves.setdefault(line["split"], []).append(point | {"followed": followed})
     return {
         "name": run.settings.model,
+        "unit": run.unit,
         "folder": str(run.folder),
         "facts": _facts(run),
         "sentence": sentence_about(run),
@@ -197,7 +202,7 @@ def page_data(runs: Sequence[Run]) -> dict[str, Any]:
         "runs": [_for_page(run) for run in runs],
         "groups": [
             {
-                "unit": "trace step" if causal else "chain position",
+                "unit": runs[members[0]].unit,
                 "chance": None if causal else 1 / len(runs[members[0]].config["id2label"]),
                 "runs": members,
             }

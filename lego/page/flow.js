@@ -10,7 +10,7 @@ cards("flow", "resolve", (run, found, card) => {
     const name = show.selectedOptions[0].textContent, values = kinds[name], readout = values === found.accuracy;
     const framed = (layer, position) => readout && found.resolved[position] === layer;
     const made = map({
-      caption: `${name}, by layer and chain position`, corner: "after block", told,
+      caption: `${name}, by layer and ${run.unit}`, corner: "after block", told,
       rows: values.map((_, layer) => layerName(layer)), columns: values[0].map((_, position) => String(position)), scale: "plain",
       value: (layer, position) => values[layer][position],
       look: (layer, position) => ({ framed: framed(layer, position) }),

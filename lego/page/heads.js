@@ -7,12 +7,13 @@ const ROLE_COLOURS = {
 // Letters for those who cannot tell the colours, white or black by which is the easier to read.
 const short = (role) => role.split(" + ").map((one) => one.slice(0, 2)).join("+");
 const LEANS = 0.2; // of what chance leaves
-const DARK = ["#0072b2", "#8c6bb1", "#7a7a7a", "#009e73", "#d55e00"];
+const DARK = ["#0072b2"];
 function roleStyle(role) {
   if (role === "none") return "--share: 0";
   const [first, second = first] = role.split(" + ").map((one) => ROLE_COLOURS[one] || "#7a7a7a");
   const text = DARK.includes(first) && DARK.includes(second) ? "#fff" : "#000";
-  return `background: linear-gradient(135deg, ${first} 50%, ${second} 50%); color: ${text}`;
+  const halo = first === second ? "" : "; text-shadow: 0 0 2px #fff, 0 0 3px #fff, 0 0 4px #fff";
+  return `background: linear-gradient(135deg, ${first} 50%, ${second} 50%); color: ${text}${halo}`;
 }
 
 cards("heads", "heads", (run, heads, card) => {

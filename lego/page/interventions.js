@@ -1,7 +1,7 @@
 // Ablation, circuits, patching: what happens when something is taken out, or put in.
 const ALL = "all positions";
 
-// Rows of lego.probes.ablate to what is lost: of one chain position, or the mean over all.
+// What is lost by rows of lego.probes.ablate: at one position, or the mean over all.
 function lost(rows, fits, position) {
   return mean(rows.filter((row) => fits(row) && (position === null || row.position === position))
     .map((row) => row.intact - row.accuracy));
@@ -25,12 +25,12 @@ cards("ablation", "ablation", (run, found, card) => {
     const columns = positions.map(String);
     const parts = [losses("Heads, replaced by their mean", "layer", layers.map(String), heads.map((h) => `head ${h}`),
       (r, c) => lost(found.heads, (row) => row.layer === layers[r] && row.head === heads[c], chosen))];
-    parts.push(losses("Blocks, left out, by chain position", "block", layers.map(String), columns, byPosition(found.layers, "layer", layers), (r, c) => `block ${layers[r]}, position ${positions[c]}`));
+    parts.push(losses(`Blocks, left out, by ${run.unit}`, "block", layers.map(String), columns, byPosition(found.layers, "layer", layers), (r, c) => `block ${layers[r]}, position ${positions[c]}`));
     const edges = unique(found.edges, "edge");
-    if (edges.length) parts.push(losses("Edges, knocked out in all layers, by chain position", "edge", edges, columns, byPosition(found.edges, "edge", edges), (r, c) => `edge ${edges[r]}, position ${positions[c]}`));
+    if (edges.length) parts.push(losses(`Edges, knocked out in all layers, by ${run.unit}`, "edge", edges, columns, byPosition(found.edges, "edge", edges), (r, c) => `edge ${edges[r]}, position ${positions[c]}`));
     const named = (row) => `${row.conv.replace(/^model\.layers\./, "block ").replaceAll(".", " ")} ${row.tap}`;
     const taps = [...new Set(found.taps.map(named))];
-    if (taps.length) parts.push(losses("Taps of the convolutions, by chain position", "tap", taps, columns,
+    if (taps.length) parts.push(losses(`Taps of the convolutions, by ${run.unit}`, "tap", taps, columns,
       (r, c) => lost(found.taps, (row) => named(row) === taps[r], positions[c]), (r, c) => `${taps[r]}, position ${positions[c]}`));
     grids.replaceChildren(...parts);
   }
