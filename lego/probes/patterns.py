@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,8 @@ from lego.zoo.mimic import FLOOR, is_causal, targets
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BATCH = 64
+BATCH = 64  # sentences that the model reads at once
+CHUNK = 8  # sentences whose weights are there at once: few enough to stay in a cache
 REACH = 8  # offsets to either side in the profile of a head
 NAMED = 0.5  # a head has a role when it gives it half of what chance leaves
 ALPHA = 0.01  # the risk of a wrong role, over all heads and edges together
@@ -80,7 +81,7 @@ def head_scores(
         truth = _truth(model, source, batch, generator)
 
         def add(seen: Attended, truth: _Truth = truth) -> None:
-            sums.setdefault(seen.layer, _Sums()).add(seen.weights, truth)
+            sums.setdefault(seen.layer, _Sums()).add(seen, truth)
 
         given = {n: t.to(model.device) for n, t in tensors(batch, source.task).items()}
         del given["labels"]
@@ -106,7 +107,8 @@ class _Truth:
     columns: torch.Tensor
     even: torch.Tensor
     real: torch.Tensor  # (batch, query): 1 / queries, 0 at padding
-    smoothed: torch.Tensor  # (batch, query, key): real / (1 + FLOOR * keys seen), 0 for unseen
+    each: torch.Tensor  # (batch, query * key, 1): real
+    smoothed: torch.Tensor  # (batch, query * key, 1): real / (1 + FLOOR * keys seen); 0 if unseen
     constants: torch.Tensor  # (batch, 2): what of the divergences does not depend on the weights
     entropy: float  # of even attention, summed over the batch's sentences
 
@@ -131,13 +133,13 @@ def _truth(
     seen = visible.sum(2)  # (batch, query)
     even = (share.sum(3) / np.maximum(seen, 1)[:, None]).sum(2)
     even[queries == 0] = np.nan
-    real = seen > 0
-    part = real / real.sum(1, keepdims=True)
+    known = seen > 0
+    part = known / known.sum(1, keepdims=True)
     entropy = float((part * np.log(np.maximum(seen, 1))).sum())
 
     tensor_ids = torch.from_numpy(ids.astype(np.int64))
-    shown = torch.from_numpy(real)
-    association, local, who = targets(tensor_ids, None if real.all() else shown, is_causal(model))
+    shown = torch.from_numpy(known)
+    association, local, who = targets(tensor_ids, None if known.all() else shown, is_causal(model))
     smooth = torch.from_numpy(part)[:, :, None] / (1 + FLOOR * torch.from_numpy(seen)[:, :, None])
     smooth = (smooth * torch.from_numpy(visible)).float()
     logs = []
@@ -154,8 +156,9 @@ def _truth(
         names,
         rearrange(columns, "b m q k -> b m (q k)").to(device),
         torch.from_numpy(even),
-        torch.from_numpy(part.astype(np.float32)).to(device),
-        smooth.to(device),
+        (real := torch.from_numpy(part.astype(np.float32)).to(device)),
+        repeat(real, "b q -> b (q k) 1", k=ids.shape[1]),
+        rearrange(smooth, "b q k -> b (q k) 1").to(device),
         constants,
         entropy,
     )
@@ -173,11 +176,25 @@ class _Sums:
     divergence: torch.Tensor | float = 0.0  # (heads, 2): association, local
     profile: torch.Tensor | float = 0.0  # (heads, offsets)
 
-    def add(self, weights: torch.Tensor, truth: _Truth) -> None:
-        """weights: (batch, heads, query, key)."""
-        weights = weights.float()
-        flat = rearrange(weights, "b h q k -> b h (q k)")
-        found = (flat @ truth.columns.mT).double().cpu()  # (batch, heads, columns)
+    def add(self, seen: Attended, truth: _Truth) -> None:
+        parts: list[tuple[torch.Tensor, ...]] = []
+        for start in range(0, len(seen.value), CHUNK):
+            rows = slice(start, start + CHUNK)
+            part = seen.part(rows)
+            weights = part.weights.float()
+            flat = rearrange(weights, "b h q k -> b h (q k)")
+            found = flat @ truth.columns[rows].mT  # (batch, heads, columns)
+            logs = flat.clamp(min=1e-30).log_().mul_(flat)
+            entropy = logs @ truth.each[rows]  # (batch, heads, 1)
+            floored = torch.add(flat, FLOOR, out=logs)
+            smoothed = floored.log().mul_(floored) @ truth.smoothed[rows]
+            parts.append((found, entropy, smoothed, part.mixed))
+            self.profile = self.profile + _profile(weights, truth.real[rows])
+        found, entropy, smoothed, seen.mixed = (torch.cat(x) for x in zip(*parts, strict=True))
+        found, smoothed = found.double().cpu(), smoothed.double().cpu()
+        self.entropy = self.entropy - entropy.sum((0, 2)).double().cpu()
+        divergence = smoothed - found[..., -2:] + truth.constants[:, None]
+        self.divergence = self.divergence + divergence.sum(0)
         names = len(truth.names)
         other = [i for i, name in enumerate(truth.names) if name in SHUFFLED]
         share, has = found[..., :names], ~truth.even.isnan()
@@ -187,27 +204,12 @@ class _Sums:
         chance = even.clone()
         chance[..., other] = found[..., names : names + len(other)]
         excess = share - chance
-        parts = torch.stack([share, chance, excess, excess.square(), even])
-        parts = torch.where(rearrange(has, "b m -> b 1 m"), parts, 0)
-        self.moments = self.moments + parts.sum(1)
+        moments = torch.stack([share, chance, excess, excess.square(), even])
+        moments = torch.where(rearrange(has, "b m -> b 1 m"), moments, 0)
+        self.moments = self.moments + moments.sum(1)
         self.counts = self.counts + has.sum(0)
-        self.sentences += len(weights)
+        self.sentences += len(seen.value)
         self.even += truth.entropy
-        each = repeat(truth.real, "b q -> b (q k) 1", k=weights.shape[3])
-        logs = flat.clamp(min=1e-30).log_().mul_(flat)
-        self.entropy = self.entropy - (logs @ each)[..., 0].sum(0).double().cpu()
-        floored = flat + FLOOR
-        smooth = rearrange(truth.smoothed, "b q k -> b (q k) 1")
-        negative = (floored.log().mul_(floored) @ smooth).double().cpu()  # (batch, heads, 1)
-        divergence = negative - found[..., -2:] + truth.constants[:, None]
-        self.divergence = self.divergence + divergence.sum(0)
-        real = truth.real
-        if bool((real == 0).any()):
-            weights = weights * rearrange(real > 0, "b q -> b 1 q 1")
-        whole = torch.einsum("bhqk,b->hqk", weights, real.amax(1)).double().cpu()
-        reach = range(-REACH, REACH + 1)
-        offsets = [whole.diagonal(offset, 1, 2).sum(1) for offset in reach]
-        self.profile = self.profile + torch.stack(offsets, 1)
 
     def table(self, layer: int, names: tuple[str, ...], width: float) -> pd.DataFrame:
         """A row a head. ``width``: of the intervals, in standard errors."""
@@ -217,7 +219,7 @@ class _Sums:
         low, high = (excess - half) / left, (excess + half) / left
         held = (low >= NAMED) & (self.counts > 1)
         roles = [_role(names, *pair) for pair in zip(held.tolist(), low.tolist(), strict=True)]
-        table = {"layer": layer, "head": range(len(roles)), "role": roles}
+        table: dict[str, Any] = {"layer": layer, "head": range(len(roles)), "role": roles}
         for i, name in enumerate(names):
             if not self.counts[i]:
                 continue
@@ -231,6 +233,13 @@ class _Sums:
         for i in range(2 * REACH + 1):
             table[f"offset_{i - REACH}"] = self.profile[:, i] / count
         return pd.DataFrame(table)
+
+
+def _profile(weights: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """(heads, offsets): the weights at each offset, weighed by real (batch, query), summed up."""
+    whole = torch.einsum("bhqk,bq->hqk", weights, real)
+    reach = range(-REACH, REACH + 1)
+    return torch.stack([whole.diagonal(at, 1, 2).sum(1) for at in reach], 1).double().cpu()
 
 
 def _role(names: tuple[str, ...], held: list[bool], low: list[float]) -> str:
