@@ -11,8 +11,10 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -91,13 +93,20 @@ def _lens(model: Any, task: Any) -> dict[str, Attentions]:
     except ImportError:
         print("without TransformerLens: pip install 'lego-reasoning[bench]'", file=sys.stderr)
         return {}
-    from transformers import BertForMaskedLM
+    from transformers import AutoTokenizer, BertForMaskedLM
 
-    masked = BertForMaskedLM._from_config(model.config, attn_implementation="eager").eval()
+    masked = BertForMaskedLM._from_config(
+        deepcopy(model.config), attn_implementation="eager"
+    ).eval()
     masked.bert.load_state_dict(model.bert.state_dict(), strict=False)
-    bridge = TransformerBridge.boot_transformers(
-        "bert-base-uncased", hf_model=masked, tokenizer=task.tokenizer(), device="cpu"
-    )
+    with TemporaryDirectory() as folder:  # it reads a tokenizer anew from where it came
+        task.tokenizer().save_pretrained(folder)
+        bridge = TransformerBridge.boot_transformers(
+            "google-bert/bert-base-uncased",
+            hf_model=masked,
+            tokenizer=AutoTokenizer.from_pretrained(folder),
+            device="cpu",
+        )
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(LAYERS)]
 
     def cached(ids: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -113,7 +122,7 @@ def plain_scores(attentions: Attentions, source: Sampled, rows: int) -> dict[str
     for start in range(0, rows, BATCH):
         batch = source.take(SPLIT, start, start + BATCH)
         ids = torch.from_numpy(batch["input_ids"].astype(np.int64))
-        found = {name: torch.from_numpy(mask) for name, mask in edges(source.task, batch).items()}
+        found = {name: torch.tensor(mask) for name, mask in edges(source.task, batch).items()}
         found["local"] = found["local"] | found["self"]
         turn = int(np.random.default_rng([0, start]).integers(1, len(ids)))
         found |= {f"{name}_chance": found[name].roll(turn, 0) for name in SHUFFLED}
@@ -139,7 +148,7 @@ def plain_scores(attentions: Attentions, source: Sampled, rows: int) -> dict[str
 
 
 def _peak(portion: Callable[[], int]) -> int:
-    """Bytes that a portion takes at most, above what is there before it, in a process of its own."""
+    """Bytes that a portion takes at most above what is there before it, in a process of its own."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
