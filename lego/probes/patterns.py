@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange, repeat
+from einops import einsum, rearrange, repeat
 from tqdm import tqdm
 
 from lego.data import Source, tensors
+from lego.probes import fused
 from lego.probes.capture import Attended, capturing
 from lego.probes.edges import edges
 from lego.task import require
@@ -107,8 +108,7 @@ class _Truth:
     columns: torch.Tensor
     even: torch.Tensor
     real: torch.Tensor  # (batch, query): 1 / queries, 0 at padding
-    each: torch.Tensor  # (batch, query * key, 1): real
-    smoothed: torch.Tensor  # (batch, query * key, 1): real / (1 + FLOOR * keys seen); 0 if unseen
+    smoothed: torch.Tensor  # (batch, query * key): real / (1 + FLOOR * keys seen); 0 if unseen
     constants: torch.Tensor  # (batch, 2): what of the divergences does not depend on the weights
     entropy: float  # of even attention, summed over the batch's sentences
 
@@ -156,9 +156,8 @@ def _truth(
         names,
         rearrange(columns, "b m q k -> b m (q k)").to(device),
         torch.from_numpy(even),
-        (real := torch.from_numpy(part.astype(np.float32)).to(device)),
-        repeat(real, "b q -> b (q k) 1", k=ids.shape[1]),
-        rearrange(smooth, "b q k -> b (q k) 1").to(device),
+        torch.from_numpy(part.astype(np.float32)).to(device),
+        rearrange(smooth, "b q k -> b (q k)").to(device),
         constants,
         entropy,
     )
@@ -177,23 +176,13 @@ class _Sums:
     profile: torch.Tensor | float = 0.0  # (heads, offsets)
 
     def add(self, seen: Attended, truth: _Truth) -> None:
-        parts: list[tuple[torch.Tensor, ...]] = []
-        for start in range(0, len(seen.value), CHUNK):
-            rows = slice(start, start + CHUNK)
-            part = seen.part(rows)
-            weights = part.weights.float()
-            flat = rearrange(weights, "b h q k -> b h (q k)")
-            found = flat @ truth.columns[rows].mT  # (batch, heads, columns)
-            logs = flat.clamp(min=1e-30).log_().mul_(flat)
-            entropy = logs @ truth.each[rows]  # (batch, heads, 1)
-            floored = torch.add(flat, FLOOR, out=logs)
-            smoothed = floored.log().mul_(floored) @ truth.smoothed[rows]
-            parts.append((found, entropy, smoothed, part.mixed))
-            self.profile = self.profile + _profile(weights, truth.real[rows])
-        found, entropy, smoothed, seen.mixed = (torch.cat(x) for x in zip(*parts, strict=True))
+        given = truth.columns, truth.real, truth.smoothed, FLOOR, REACH
+        summed = fused.sums if fused.usable(seen) else _sums_in_parts
+        found, entropy, smoothed, seen.mixed, profile = summed(seen, *given)
+        self.profile = self.profile + profile.double().cpu()
         found, smoothed = found.double().cpu(), smoothed.double().cpu()
-        self.entropy = self.entropy - entropy.sum((0, 2)).double().cpu()
-        divergence = smoothed - found[..., -2:] + truth.constants[:, None]
+        self.entropy = self.entropy + entropy.sum(0).double().cpu()
+        divergence = smoothed[..., None] - found[..., -2:] + truth.constants[:, None]
         self.divergence = self.divergence + divergence.sum(0)
         names = len(truth.names)
         other = [i for i, name in enumerate(truth.names) if name in SHUFFLED]
@@ -235,11 +224,34 @@ class _Sums:
         return pd.DataFrame(table)
 
 
-def _profile(weights: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """(heads, offsets): the weights at each offset, weighed by real (batch, query), summed up."""
-    whole = torch.einsum("bhqk,bq->hqk", weights, real)
-    reach = range(-REACH, REACH + 1)
-    return torch.stack([whole.diagonal(at, 1, 2).sum(1) for at in reach], 1).double().cpu()
+def _sums_in_parts(
+    seen: Attended,
+    columns: torch.Tensor,
+    real: torch.Tensor,
+    smoothed: torch.Tensor,
+    floor: float,
+    reach: int,
+) -> tuple[torch.Tensor, ...]:
+    """``fused.sums`` by what torch has, for any device and hard-coded heads."""
+    parts: list[tuple[torch.Tensor, ...]] = []
+    for start in range(0, len(seen.value), CHUNK):
+        rows = slice(start, start + CHUNK)
+        part = seen.part(rows)
+        weights = part.weights.float()
+        flat = rearrange(weights, "b h q k -> b h (q k)")
+        found = flat @ columns[rows].mT
+        each = repeat(real[rows], "b q -> b (q k) 1", k=weights.shape[3])
+        logs = flat.clamp(min=1e-30).log_().mul_(flat)
+        entropy = -(logs @ each)[..., 0]
+        floored = torch.add(flat, floor, out=logs)
+        kept = (floored.log().mul_(floored) @ smoothed[rows, :, None])[..., 0]
+        whole = einsum(weights, real[rows], "b h q k, b q -> h q k")
+        near = range(-reach, reach + 1)
+        profile = torch.stack([whole.diagonal(at, 1, 2).sum(1) for at in near], 1)
+        parts.append((found, entropy, kept, part.mixed, profile))
+    found, entropy, kept, mixed, profile = zip(*parts, strict=True)
+    joined = (torch.cat(x) for x in (found, entropy, kept, mixed))
+    return *joined, torch.stack(profile).sum(0)
 
 
 def _role(names: tuple[str, ...], held: list[bool], low: list[float]) -> str:
