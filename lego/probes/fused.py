@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from numba import njit
 
@@ -48,7 +49,9 @@ def sums(
     """
     batch, heads, tokens, channels = seen.query.shape
     mask = seen.query.new_zeros(1, 1, tokens, tokens) if seen.mask is None else seen.mask
-    across = (x.mT.contiguous().numpy() for x in (seen.key, seen.value))
+    # Loops along the keys have no remainder, which a compiler would leave without its vectors.
+    more = -tokens % 32
+    across = (F.pad(x.mT, (0, more)).numpy() for x in (seen.key, seen.value))
     found = torch.zeros(batch, heads, columns.shape[1])
     entropy, floored = torch.zeros(2, batch, heads)
     mixed = torch.zeros(batch, tokens, heads, channels)
@@ -74,12 +77,13 @@ def sums(
 def _sums(
     query, key, value, mask, columns, real, smoothed, floor, found, entropy, floored, mixed, profile
 ):
-    """key and value: (batch, heads, channels, tokens), so that the loops run along the tokens."""
+    """key and value: (batch, heads, channels, tokens and more), for loops along the tokens."""
     batch, heads, tokens, channels = query.shape
     reach = profile.shape[1] // 2
+    wide = key.shape[3]
     plane = np.empty(tokens * tokens, np.float32)
-    score, weight = np.empty(tokens, np.float32), np.empty(tokens, np.float32)
-    bits, exponent = np.empty(tokens, np.int32), np.empty(tokens, np.float32)
+    score, weight = np.empty(wide, np.float32), np.empty(wide, np.float32)
+    bits, exponent = np.empty(wide, np.int32), np.empty(wide, np.float32)
     power = bits.view(np.float32)
     for b in range(batch):
         masked = min(b, mask.shape[0] - 1)
@@ -89,14 +93,15 @@ def _sums(
             for q in range(tokens):
                 for k in range(tokens):
                     score[k] = bias[q, k]
+                score[tokens:] = np.float32(-1e30)
                 for c in range(channels):
                     scale, row = query[b, h, q, c], key[b, h, c]
-                    for k in range(tokens):
+                    for k in range(wide):
                         score[k] += scale * row[k]
                 top = score[0]
-                for k in range(tokens):
+                for k in range(wide):
                     top = max(top, score[k])
-                for k in range(tokens):  # softmax, by powers of two
+                for k in range(wide):  # softmax, by powers of two
                     score[k] -= top
                     x = max(score[k] * LOG2E, np.float32(-126))
                     whole = np.int32(x - np.float32(0.5))
@@ -110,22 +115,21 @@ def _sums(
                     weight[k] = y * part + POWER[6]
                     bits[k] = (whole + 127) << 23
                 total, mean = np.float32(0), np.float32(0)
-                for k in range(tokens):
+                for k in range(wide):
                     weight[k] *= power[k]
                     total += weight[k]
                     mean += weight[k] * max(score[k], np.float32(-200))
                 share = np.float32(1) / total
                 spread += real[b, q] * (np.log(total) - mean * share)
-                for k in range(tokens):
+                for k in range(wide):
                     weight[k] *= share
-                    plane[q * tokens + k] = weight[k]
                     power[k] = weight[k] + floor
-                for k in range(tokens):
-                    shift = (bits[k] - HALF_ROOT) >> 23
+                plane[q * tokens : (q + 1) * tokens] = weight[:tokens]
+                for k in range(wide):
+                    shift = np.int32((bits[k] - HALF_ROOT) >> 23)
                     exponent[k] = np.float32(shift)
                     bits[k] -= shift << 23
-                kept = np.float32(0)
-                for k in range(tokens):
+                for k in range(wide):
                     x = power[k] - np.float32(1)
                     y = LOG[0]
                     y = y * x + LOG[1]
@@ -136,12 +140,14 @@ def _sums(
                     y = y * x + LOG[6]
                     y = y * x + LOG[7]
                     y = y * x + LOG[8]
-                    y = x - np.float32(0.5) * x * x + y * x * x * x + exponent[k] * LN2
-                    kept += (weight[k] + floor) * y * smoothed[b, q, k]
+                    score[k] = x - np.float32(0.5) * x * x + y * x * x * x + exponent[k] * LN2
+                kept = np.float32(0)
+                for k in range(tokens):
+                    kept += (weight[k] + floor) * score[k] * smoothed[b, q, k]
                 logs += kept
                 for c in range(channels):
                     gathered, row = np.float32(0), value[b, h, c]
-                    for k in range(tokens):
+                    for k in range(wide):
                         gathered += weight[k] * row[k]
                     mixed[b, q, h, c] = gathered
                 for k in range(max(0, q - reach), min(tokens, q + reach + 1)):
