@@ -64,7 +64,8 @@ def test_the_ten_lines_print_what_stands_below_them():
 
 
 @pytest.mark.parametrize(
-    "name", ["use-a-corpus", "chains", "c-programs", "zoo", "train", "resolve", "interventions"]
+    "name",
+    ["use-a-corpus", "chains", "c-programs", "zoo", "train", "probes", "resolve", "interventions"],
 )
 def test_the_blocks_of_a_page_print_what_stands_below_them(name, tmp_path):
     if name == "c-programs":  # it traces C in the sandbox, and asks for sanitizers
