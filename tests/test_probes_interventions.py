@@ -157,7 +157,7 @@ def test_all_of_the_difference_is_in_the_operators_embedding(name, task):
 
 
 def test_the_greedy_circuit_of_the_solver_is_its_circuit():
-    curve = circuit(solver(TASK), SOURCE, "test", 60, how="zero")
+    curve = circuit(solver(TASK), SOURCE, "test", 24, how="zero")
     assert curve["size"].tolist() == list(range(3 * LAYERS, -1, -1))
     assert smallest(curve) == CIRCUIT
     assert (curve.loc[curve["size"] >= len(CIRCUIT), "accuracy"] == 1).all()

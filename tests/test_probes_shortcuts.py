@@ -112,6 +112,7 @@ def test_what_is_followed_over_training(tmp_path):
     built = solver(SHORT)
     fields = {"hidden_size": 96, "intermediate_size": 18, "num_attention_heads": 3}
     fields |= {"num_hidden_layers": 5, "position_embeddings": "none", "position_bias": "relative"}
+    fields["hidden_act"] = "relu"
     settings = Settings(run=str(tmp_path), model="pre-albert-nano", model_fields=fields)
     (tmp_path / "config.yaml").write_text(dump_settings(settings))
     torch.manual_seed(0)
