@@ -1,0 +1,89 @@
+"""The sections of probe.json, on models whose answers are known."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from handmade import resolved_after, solver
+
+import lego
+from lego import zoo
+from lego.data import Sampled
+from lego.probes.patterns import attention_maps
+from lego.probes.plain import plain
+from lego.probes.results import sections
+from lego.probes.run import SECTIONS, probe
+from lego.probes.sentences import SENTENCES, clauses, sentences
+
+SHORT = lego.load_task("chains", "z2-n6", n=3, n_tr=3)
+
+
+@pytest.fixture(scope="module")
+def solved():
+    return sections(solver(SHORT), Sampled(SHORT), "test", rows=60)
+
+
+def test_what_the_solver_does_is_in_every_section(solved):
+    assert list(solved) == [*SECTIONS, "missing"] and solved["missing"] == {}
+    assert solved["resolve"]["resolved"] == [resolved_after(depth) for depth in range(3)]
+    assert solved["lens"]["accuracy"][-1] == [1, 1, 1]
+    assert solved["fingerprint"]["verdict"] == "chain"
+    edges = {(row["edge"], row["position"]): row for row in solved["ablation"]["edges"]}
+    assert all(row["intact"] == 1 for row in edges.values())
+    assert edges["association", 2]["accuracy"] < 0.8 and edges["separator", 2]["accuracy"] == 1
+    last = np.array(solved["patching"]["stream"])[-1]  # (part, distance, answer)
+    definition = solved["patching"]["parts"].index("definition")
+    assert [last[definition, hops, hops] for hops in range(3)] == pytest.approx([1, 1, 1])
+    assert solved["circuit"]["curve"][0]["accuracy"] == 1
+    json.dumps(solved, allow_nan=False)
+
+
+def test_what_a_source_cannot_be_asked_is_missing_with_the_reason():
+    source = Sampled(SHORT)
+    source.splits = ("train", "validation", "test")
+    found = sections(zoo.build("bert-nano", SHORT), source, "test", rows=20)
+    assert list(found["missing"]) == ["patching"]
+    assert "test_flipped" in found["missing"]["patching"] and "patching" not in found
+
+
+def test_a_brief_probe_has_heads_and_sentences_alone():
+    model, source = zoo.build("bert-nano", SHORT), Sampled(SHORT)
+    found = probe(model, source, "test", 10, brief=True)
+    assert {"heads", "uniform", "sentences"} <= found.keys()
+    assert not {*SECTIONS, "missing"} & found.keys()
+
+
+@pytest.mark.parametrize("fields", [{}, {"form": "english"}])
+def test_clauses_are_those_of_the_text(fields):
+    task = lego.load_task("chains", "z2-n6", **fields)
+    batch = task.sample("test", 0, 20)
+    found = clauses(task, batch)
+    tokenizer = task.tokenizer()
+    for row, ids in enumerate(batch["input_ids"]):
+        words = tokenizer.convert_ids_to_tokens(ids.tolist())
+        for chain, at in enumerate(batch["positions"][row]):
+            mine = [word for word, clause in zip(words, found[row], strict=True) if clause == chain]
+            assert words[at] in mine
+            assert len({*mine} & {"val", "not"}) <= 1 or fields
+            assert sum(word in (",", ".") for word in mine) <= 1
+        special = np.isin(ids, tokenizer.all_special_ids)
+        assert (found[row][special] == -1).all()
+
+
+def test_sentences_hold_the_maps_without_padding():
+    task = lego.load_task("chains", "z2-n6", mixture=[2, 6])
+    model, source = zoo.build("bert-nano", task), Sampled(task)
+    found = sentences(model, source, "test")
+    assert len(found) == SENTENCES
+    for row, one in enumerate(found):
+        length = len(one["tokens"])
+        assert "[PAD]" not in one["tokens"]
+        assert len(one["steps"]) == len(one["clauses"]) == length
+        held = np.frombuffer(base64.b64decode(one["attention"]), np.uint8).reshape(one["shape"])
+        maps = attention_maps(model, source, "test", row)[:, :, :length, :length]
+        np.testing.assert_allclose(held / 255, maps, atol=0.5 / 255 + 1e-6)
+
+
+def test_plain_numbers_have_four_digits_and_no_nan():
+    assert plain(np.array([[1 / 3, np.nan], [0, 2]])) == [[0.3333, None], [0.0, 2.0]]
