@@ -219,16 +219,16 @@ def write_report(folders: Sequence[str], out: str) -> None:
     data = page_data([read_run(folder) for folder in folders])
     text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
     said = "".join(f"<p>{html.escape(run['sentence'])}</p>\n" for run in data["runs"])
-    scripts = "".join((PAGE / f"{name}.js").read_text() for name in SCRIPTS)
+    scripts = "".join((PAGE / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     parts = {
-        "/* STYLE */": (PAGE / "page.css").read_text(),
+        "/* STYLE */": (PAGE / "page.css").read_text("utf-8"),
         "/* SCRIPT */": scripts,
         "<!-- SENTENCES -->": said,
         "/* DATA */": text,
     }
-    page = (PAGE / "page.html").read_text()
+    page = (PAGE / "page.html").read_text("utf-8")
     for place, part in parts.items():
         page = page.replace(place, part)
     with whole_file(Path(out)) as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, "utf-8")
     print(f"{out}: {len(page) / 1e6:.2f} MB")

@@ -32,9 +32,10 @@ def test_what_the_solver_does_is_in_every_section(solved):
     edges = {(row["edge"], row["position"]): row for row in solved["ablation"]["edges"]}
     assert all(row["intact"] == 1 for row in edges.values())
     assert edges["association", 2]["accuracy"] < 0.8 and edges["separator", 2]["accuracy"] == 1
-    last = np.array(solved["patching"]["stream"])[-1]  # (part, distance, answer)
-    definition = solved["patching"]["parts"].index("definition")
-    assert [last[definition, hops, hops] for hops in range(3)] == pytest.approx([1, 1, 1])
+    last = np.array(solved["patching"]["stream"], float)[-1]  # (part, distance, answer)
+    at_answer = last[solved["patching"]["parts"].index("definition")].diagonal()
+    assert at_answer[:2] == pytest.approx([1, 1])
+    assert np.isnan(at_answer[2])  # the root never differs, so that nothing is two hops away
     assert solved["circuit"]["curve"][0]["accuracy"] == 1
     json.dumps(solved, allow_nan=False)
 
@@ -65,14 +66,13 @@ def test_clauses_are_those_of_the_text(fields):
         for chain, at in enumerate(batch["positions"][row]):
             mine = [word for word, clause in zip(words, found[row], strict=True) if clause == chain]
             assert words[at] in mine
-            assert len({*mine} & {"val", "not"}) <= 1 or fields
             assert sum(word in (",", ".") for word in mine) <= 1
         special = np.isin(ids, tokenizer.all_special_ids)
         assert (found[row][special] == -1).all()
 
 
 def test_sentences_hold_the_maps_without_padding():
-    task = lego.load_task("chains", "z2-n6", mixture=[2, 6])
+    task = lego.load_task("chains", "z2-n6", mixture=[{"n": 3, "n_tr": 3}, {"n": 6}])
     model, source = zoo.build("bert-nano", task), Sampled(task)
     found = sentences(model, source, "test")
     assert len(found) == SENTENCES

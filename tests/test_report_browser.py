@@ -181,6 +181,23 @@ def test_every_number_of_a_map_is_there_for_a_screen_reader(page, found):
     assert all(number in words for number, words in zip(numbers, said, strict=True))
 
 
+def test_the_tab_key_comes_by_every_part(page):
+    page.evaluate("document.activeElement.blur()")
+    seen = set()
+    for _ in range(120):
+        page.press("Tab")
+        seen.add(page.evaluate("""(() => {
+            const here = document.activeElement, section = here.closest("section, nav");
+            const outlined = getComputedStyle(here).outlineStyle !== "none";
+            return `${section && section.id} ${here.tagName.toLowerCase()} ${outlined}`;
+        })()"""))
+    for part in (
+        " a", "accuracy svg", "curves svg", "heads td", "heads select", "attention canvas",
+        "attention button", "flow td", "fingerprint summary", "ablation td", "patching td",
+    ):  # fmt: skip
+        assert f"{part} true" in seen, part
+
+
 def test_the_chart_reads_its_numbers_aloud(page, folder):
     page.evaluate("document.querySelector('#curves svg[tabindex]').focus()")
     page.press("ArrowRight", "ArrowRight")
