@@ -22,7 +22,10 @@ from lego.settings import Settings, read_settings
 from lego.task import require
 
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("draw", "training", "heads", "attention", "flow", "interventions")  # in this order
+# In this order.
+SCRIPTS = (
+    "draw", "chart", "map", "training", "heads", "attention", "flow", "interventions",
+)  # fmt: skip
 SOLVED = 0.99  # a position is learned from this accuracy on
 # Of probe.json, besides the sentences.
 SECTIONS = ("heads", "uniform", "resolve", "lens", "fingerprint", "ablation", "patching", "circuit")

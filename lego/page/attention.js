@@ -1,6 +1,7 @@
 // The viewer of attention: one or two maps over the same sentence, and its words.
 const panes = [];
-let order = "as written", hovered = { q: 0, k: 0 }; // tokens of the sentence, whatever their order
+let order = "as written",
+  hovered = { q: 0, k: 0 }; // tokens of the sentence, whatever their order
 
 // base64 of deflated bytes, kept once they are there
 const inflated = new Map();
@@ -19,48 +20,98 @@ const rgb = (name) => {
 };
 // The tokens in the order in which they are drawn; what is in no clause stays first or last.
 function arranged(sentence) {
-  const places = range(sentence.tokens.length), first = sentence.clauses.findIndex((c) => c >= 0);
+  const places = range(sentence.tokens.length),
+    first = sentence.clauses.findIndex((c) => c >= 0);
   const key = (i) => (sentence.clauses[i] < 0 && i > first ? Infinity : sentence.clauses[i]);
-  return order === "as written" ? places : places.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
+  return order === "as written"
+    ? places
+    : places.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
 }
 
 class Pane {
   constructor(letter) {
     this.letter = letter;
     const changed = () => this.load();
-    this.pick = { run: choice(viewable.map((run) => run.folder), changed), layer: choice([], changed), head: choice([], changed) };
-    for (const [name, select] of Object.entries(this.pick)) select.id = letter === "A" ? name : `${name}-${letter}`;
-    this.canvas = html("canvas", { tabindex: "0", role: "img", "aria-label": `Attention map ${letter}; arrow keys read its cells` });
-    this.mark = html("i");
-    this.words = html("div", { class: "words", role: "group", "aria-label": `Words of the sentence, map ${letter}` });
-    this.element = html("div", {}, html("h3", {}, `Map ${letter}`), controls(this.pick),
-      html("div", { class: "scroll" }, html("div", { class: "stage" }, this.canvas, this.mark)), this.words);
-    for (const seen of ["pointermove", "pointerdown"]) this.canvas.addEventListener(seen, (event) => {
-      const box = this.canvas.getBoundingClientRect(), n = this.tokens.length;
-      const [r, c] = [event.clientY - box.top, event.clientX - box.left].map((v) => clip(Math.floor((v - this.edge) / this.size), 0, n - 1));
-      if (this.order[r] !== hovered.q || this.order[c] !== hovered.k) point(this.order[r], this.order[c]);
+    this.pick = {
+      run: choice(
+        viewable.map((run) => run.folder),
+        changed,
+      ),
+      layer: choice([], changed),
+      head: choice([], changed),
+    };
+    for (const [name, select] of Object.entries(this.pick))
+      select.id = letter === "A" ? name : `${name}-${letter}`;
+    this.canvas = html("canvas", {
+      tabindex: "0",
+      role: "img",
+      "aria-label": `Attention map ${letter}; arrow keys read its cells`,
     });
+    this.mark = html("i");
+    this.words = html("div", {
+      class: "words",
+      role: "group",
+      "aria-label": `Words of the sentence, map ${letter}`,
+    });
+    this.element = html(
+      "div",
+      {},
+      html("h3", {}, `Map ${letter}`),
+      controls(this.pick),
+      html("div", { class: "scroll" }, html("div", { class: "stage" }, this.canvas, this.mark)),
+      this.words,
+    );
+    for (const seen of ["pointermove", "pointerdown"])
+      this.canvas.addEventListener(seen, (event) => {
+        const box = this.canvas.getBoundingClientRect(),
+          n = this.tokens.length;
+        const [r, c] = [event.clientY - box.top, event.clientX - box.left].map((v) =>
+          clip(Math.floor((v - this.edge) / this.size), 0, n - 1),
+        );
+        if (this.order[r] !== hovered.q || this.order[c] !== hovered.k) point(this.order[r], this.order[c]);
+      });
     this.canvas.addEventListener("keydown", (event) => {
-      const move = ARROWS[event.key], n = this.tokens.length;
+      const move = ARROWS[event.key],
+        n = this.tokens.length;
       if (!move) return;
       event.preventDefault();
-      point(this.order[clip(this.order.indexOf(hovered.q) + move[0], 0, n - 1)], this.order[clip(this.order.indexOf(hovered.k) + move[1], 0, n - 1)]);
+      point(
+        this.order[clip(this.order.indexOf(hovered.q) + move[0], 0, n - 1)],
+        this.order[clip(this.order.indexOf(hovered.k) + move[1], 0, n - 1)],
+      );
     });
   }
-  get run() { return viewable[this.pick.run.selectedIndex]; }
-  get sentence() { return this.run.probe.sentences[Math.min(whichSentence.selectedIndex, this.run.probe.sentences.length - 1)]; }
+  get run() {
+    return viewable[this.pick.run.selectedIndex];
+  }
+  get sentence() {
+    return this.run.probe.sentences[
+      Math.min(whichSentence.selectedIndex, this.run.probe.sentences.length - 1)
+    ];
+  }
   weight(q, k) {
     const [, H, T] = this.sentence.shape;
-    return this.bytes[((this.pick.layer.selectedIndex * H + this.pick.head.selectedIndex) * T + q) * T + k] / 255;
+    return (
+      this.bytes[((this.pick.layer.selectedIndex * H + this.pick.head.selectedIndex) * T + q) * T + k] / 255
+    );
   }
   async load() {
     const [layers, heads] = this.sentence.shape;
-    fill(this.pick.layer, range(layers).map((k) => `layer ${k}`));
-    fill(this.pick.head, range(heads).map((k) => {
-      const found = this.run.probe.heads.find((h) => h.layer === this.pick.layer.selectedIndex && h.head === k);
-      return `head ${k}${found && found.role !== "none" ? ` (${found.role})` : ""}`;
-    }));
-    const wanted = this.sentence, bytes = await weightsOf(wanted);
+    fill(
+      this.pick.layer,
+      range(layers).map((k) => `layer ${k}`),
+    );
+    fill(
+      this.pick.head,
+      range(heads).map((k) => {
+        const found = this.run.probe.heads.find(
+          (h) => h.layer === this.pick.layer.selectedIndex && h.head === k,
+        );
+        return `head ${k}${found && found.role !== "none" ? ` (${found.role})` : ""}`;
+      }),
+    );
+    const wanted = this.sentence,
+      bytes = await weightsOf(wanted);
     if (wanted !== this.sentence) return; // another was picked meanwhile
     this.bytes = bytes;
     this.order = arranged(wanted);
@@ -69,18 +120,24 @@ class Pane {
     point(Math.min(hovered.q, this.tokens.length - 1), Math.min(hovered.k, this.tokens.length - 1));
   }
   draw() {
-    const n = this.tokens.length, scale = window.devicePixelRatio || 1, { canvas, order } = this;
-    const size = n <= 80 ? 15 : n <= 160 ? 8 : 4, edge = size >= 8 ? 70 : 4, side = edge + n * size;
+    const n = this.tokens.length,
+      scale = window.devicePixelRatio || 1,
+      { canvas, order } = this;
+    const size = n <= 80 ? 15 : n <= 160 ? 8 : 4,
+      edge = size >= 8 ? 70 : 4,
+      side = edge + n * size;
     Object.assign(this, { size, edge });
     canvas.width = canvas.height = side * scale;
     canvas.style.width = canvas.style.height = `${side}px`;
-    const brush = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+    const brush = canvas.getContext("2d"),
+      style = getComputedStyle(document.documentElement);
     brush.scale(scale, scale);
     brush.font = `${Math.min(11, size)}px system-ui, sans-serif`;
     brush.textBaseline = "middle";
     brush.fillStyle = style.getPropertyValue("--ink");
     for (let i = 0; i < n && size >= 8; i++) {
-      const middle = edge + (i + 0.5) * size, text = this.tokens[order[i]];
+      const middle = edge + (i + 0.5) * size,
+        text = this.tokens[order[i]];
       brush.textAlign = "right";
       brush.fillText(text, edge - 5, middle);
       brush.save();
@@ -90,7 +147,9 @@ class Pane {
       brush.fillText(text, 0, 0);
       brush.restore();
     }
-    const heat = rgb("--heat"), low = rgb("--tint"), gap = size > 4 ? 1 : 0;
+    const heat = rgb("--heat"),
+      low = rgb("--tint"),
+      gap = size > 4 ? 1 : 0;
     for (let r = 0; r < n; r++)
       for (let c = 0; c < n; c++) {
         const w = this.weight(order[r], order[c]);
@@ -107,19 +166,42 @@ class Pane {
   }
   // The words, each shaded by what the picked query gives it.
   tell() {
-    const { q, k } = hovered, { size, edge, order } = this;
-    Object.assign(this.mark.style, { left: `${edge + order.indexOf(k) * size - 1}px`, top: `${edge + order.indexOf(q) * size - 1}px`, width: `${size + 1}px`, height: `${size + 1}px` });
-    const held = this.words.contains(document.activeElement), groups = [];
+    const { q, k } = hovered,
+      { size, edge, order } = this;
+    Object.assign(this.mark.style, {
+      left: `${edge + order.indexOf(k) * size - 1}px`,
+      top: `${edge + order.indexOf(q) * size - 1}px`,
+      width: `${size + 1}px`,
+      height: `${size + 1}px`,
+    });
+    const held = this.words.contains(document.activeElement),
+      groups = [];
     let last = null;
     for (const i of order) {
-      const clause = this.sentence.clauses[i], w = this.weight(q, i);
+      const clause = this.sentence.clauses[i],
+        w = this.weight(q, i);
       if (clause !== last || !groups.length)
-        groups.push(html("span", {}, clause >= 0 ? html("small", { title: `clause of chain position ${clause}` }, String(clause)) : ""));
+        groups.push(
+          html(
+            "span",
+            {},
+            clause >= 0 ? html("small", { title: `clause of chain position ${clause}` }, String(clause)) : "",
+          ),
+        );
       last = clause;
-      const word = html("button", {
-        type: "button", tabindex: i === q ? "0" : "-1", "aria-pressed": String(i === q), style: `--share: ${w.toFixed(3)}`,
-        class: inkOn(w), "aria-label": `${this.tokens[i]}, token ${i}, gets ${w.toFixed(2)}`, title: w.toFixed(2),
-      }, this.tokens[i]);
+      const word = html(
+        "button",
+        {
+          type: "button",
+          tabindex: i === q ? "0" : "-1",
+          "aria-pressed": String(i === q),
+          style: `--share: ${w.toFixed(3)}`,
+          class: inkOn(w),
+          "aria-label": `${this.tokens[i]}, token ${i}, gets ${w.toFixed(2)}`,
+          title: w.toFixed(2),
+        },
+        this.tokens[i],
+      );
       word.addEventListener("click", () => point(i, i, this));
       word.addEventListener("keydown", (event) => {
         const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -139,18 +221,25 @@ class Pane {
 // Point all maps at a query and a key, and say what they hold.
 function point(q, k) {
   hovered = { q, k };
-  const ready = panes.filter((pane) => pane.bytes && !pane.element.hidden && q < pane.tokens.length && k < pane.tokens.length);
+  const ready = panes.filter(
+    (pane) => pane.bytes && !pane.element.hidden && q < pane.tokens.length && k < pane.tokens.length,
+  );
   for (const pane of ready) pane.tell();
   const one = ready[0];
   if (!one) return;
   const name = (i) => `${one.tokens[i]} (token ${i})`;
-  const found = ready.map((pane) => (ready.length > 1 ? `map ${pane.letter} ` : "") + pane.weight(q, k).toFixed(2)).join(", ");
+  const found = ready
+    .map((pane) => (ready.length > 1 ? `map ${pane.letter} ` : "") + pane.weight(q, k).toFixed(2))
+    .join(", ");
   viewerTold.textContent = `${name(q)} → ${name(k)}: ${found}`;
 }
 function lookAt(run, layer, head) {
   const pane = panes[0];
   pane.pick.run.selectedIndex = viewable.indexOf(data.runs[run]);
-  fill(pane.pick.layer, range(data.runs[run].probe.sentences[0].shape[0]).map((k) => `layer ${k}`));
+  fill(
+    pane.pick.layer,
+    range(data.runs[run].probe.sentences[0].shape[0]).map((k) => `layer ${k}`),
+  );
   fill(pane.pick.head, range(data.runs[run].probe.sentences[0].shape[1]).map(String));
   pane.pick.layer.selectedIndex = layer;
   pane.pick.head.selectedIndex = head;
@@ -167,19 +256,32 @@ const whichSentence = choice([], reload);
   cards("attention", "sentences", () => {});
   for (const empty of section("attention").querySelectorAll(".runs")) empty.remove();
   if (!viewable.length) return;
-  const ordered = choice(["as written", "chain order"], () => { order = ordered.selectedOptions[0].textContent; reload(); });
+  const ordered = choice(["as written", "chain order"], () => {
+    order = ordered.selectedOptions[0].textContent;
+    reload();
+  });
   ordered.disabled = !viewable.some((run) => run.probe.sentences[0].clauses.some((c) => c >= 0));
   const compare = html("input", { type: "checkbox", id: "compare" });
   const most = Math.max(...viewable.map((run) => run.probe.sentences.length));
-  fill(whichSentence, range(most).map((k) => `sentence ${k}`));
+  fill(
+    whichSentence,
+    range(most).map((k) => `sentence ${k}`),
+  );
   ordered.id = "order";
   whichSentence.id = "sentence";
   panes.push(new Pane("A"), new Pane("B"));
   panes[1].element.hidden = true;
   panes[1].pick.run.selectedIndex = Math.min(1, viewable.length - 1);
-  compare.addEventListener("change", () => { panes[1].element.hidden = !compare.checked; reload(); });
-  section("attention").append(controls({ sentence: whichSentence, order: ordered, compare }), viewerTold, ramp(),
-    html("div", { class: "runs wide" }, ...panes.map((pane) => pane.element)));
+  compare.addEventListener("change", () => {
+    panes[1].element.hidden = !compare.checked;
+    reload();
+  });
+  section("attention").append(
+    controls({ sentence: whichSentence, order: ordered, compare }),
+    viewerTold,
+    ramp(),
+    html("div", { class: "runs wide" }, ...panes.map((pane) => pane.element)),
+  );
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", reload);
   reload();
 })();
