@@ -113,7 +113,8 @@ def probe(args: argparse.Namespace) -> int:
     from lego.probes.run import probe_to_file
 
     fields = assignments(args.fields)
-    probe_to_file(args.model, args.source, args.out, args.preset, args.rows, args.split, fields)
+    where = args.preset, args.rows, args.split
+    probe_to_file(args.model, args.source, args.out, *where, fields, args.brief)
     return 0
 
 
@@ -245,7 +246,7 @@ def parser() -> argparse.ArgumentParser:
 
     for name, call, summary in (
         ("eval", evaluate, "measure a model's accuracy, by chain position or trace step"),
-        ("probe", probe, "measure what each attention head of a model looks at"),
+        ("probe", probe, "measure what a model's heads look at, and what it does with that"),
     ):
         sub = command(name, call, summary, f"lego {name} RUN/model CORPUS --out {name}.json")
         sub.add_argument("model", help="a folder with a model and its tokenizer")
@@ -257,6 +258,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--split", default="test", help="%(default)s")
         sub.add_argument("--out", required=True, help="the JSON file to write")
         takes_fields(sub, "form=english")
+        if call is probe:
+            sub.add_argument("--brief", action="store_true", help="the heads and their maps alone")
 
     sub = command(
         "report",

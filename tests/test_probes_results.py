@@ -9,11 +9,12 @@ from handmade import resolved_after, solver
 
 import lego
 from lego import zoo
+from lego.cli import main
 from lego.data import Sampled
 from lego.probes.patterns import attention_maps
 from lego.probes.plain import plain
 from lego.probes.results import sections
-from lego.probes.run import SECTIONS, probe
+from lego.probes.run import SECTIONS
 from lego.probes.sentences import SENTENCES, clauses, sentences
 
 SHORT = lego.load_task("chains", "z2-n6", n=3, n_tr=3)
@@ -48,9 +49,11 @@ def test_what_a_source_cannot_be_asked_is_missing_with_the_reason():
     assert "test_flipped" in found["missing"]["patching"] and "patching" not in found
 
 
-def test_a_brief_probe_has_heads_and_sentences_alone():
-    model, source = zoo.build("bert-nano", SHORT), Sampled(SHORT)
-    found = probe(model, source, "test", 10, brief=True)
+def test_a_brief_probe_has_heads_and_sentences_alone(tmp_path):
+    zoo.build("bert-nano", SHORT).save_pretrained(tmp_path)
+    words = ["probe", str(tmp_path), "chains", "--preset", "z2-n6", "n=3", "n_tr=3", "--rows", "9"]
+    assert main([*words, "--brief", "--out", str(tmp_path / "probe.json")]) == 0
+    found = json.loads((tmp_path / "probe.json").read_text())
     assert {"heads", "uniform", "sentences"} <= found.keys()
     assert not {*SECTIONS, "missing"} & found.keys()
 

@@ -186,11 +186,13 @@ def test_the_tab_key_comes_by_every_part(page):
     seen = set()
     for _ in range(120):
         page.press("Tab")
-        seen.add(page.evaluate("""(() => {
+        seen.add(
+            page.evaluate("""(() => {
             const here = document.activeElement, section = here.closest("section, nav");
             const outlined = getComputedStyle(here).outlineStyle !== "none";
             return `${section && section.id} ${here.tagName.toLowerCase()} ${outlined}`;
-        })()"""))
+        })()""")
+        )
     for part in (
         " a", "accuracy svg", "curves svg", "heads td", "heads select", "attention canvas",
         "attention button", "flow td", "fingerprint summary", "ablation td", "patching td",

@@ -68,13 +68,14 @@ def probe_to_file(
     rows: int,
     split: str,
     fields: Mapping[str, Any],
+    brief: bool = False,
 ) -> None:
-    """Probe a model on a corpus or a task and write JSON."""
+    """Probe a model on a corpus or a task and write JSON: ``lego probe``."""
     require(rows >= 2, "rows", rows, "2 or more")
     source = open_source(source_name, preset, fields)
     choose("split", split, source.splits)
     model = load_model(folder, source.task)
-    result = probe(model, source, split, rows, progress=True)
+    result = probe(model, source, split, rows, brief, progress=True)
     described: dict[str, Any] = {"model": folder, "source": source_name, "preset": preset}
     described |= {"fields": dict(fields)} if fields else {}
     with whole_file(Path(out)) as temporary:
