@@ -123,7 +123,9 @@ class Pane {
     const n = this.tokens.length,
       scale = window.devicePixelRatio || 1,
       { canvas, order } = this;
-    const size = n <= 80 ? 15 : n <= 160 ? 8 : 4,
+    // As large as there is room for; beyond that the map scrolls.
+    const room = Math.floor((canvas.closest(".scroll").clientWidth - 70) / n),
+      size = n <= 80 ? clip(room, 11, 15) : n <= 160 ? 8 : 4,
       edge = size >= 8 ? 70 : 4,
       side = edge + n * size;
     Object.assign(this, { size, edge });
@@ -283,5 +285,6 @@ const whichSentence = choice([], reload);
     html("div", { class: "runs wide" }, ...panes.map((pane) => pane.element)),
   );
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", reload);
+  addEventListener("resize", reload);
   reload();
 })();

@@ -32,7 +32,7 @@ function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
   const W = 420,
     H = 230,
     left = 46,
-    right = 10,
+    right = 18,
     top = 10,
     bottom = 38;
   const x = (v) => left + (W - left - right) * (xs[1] === xs[0] ? 0.5 : (v - xs[0]) / (xs[1] - xs[0]));

@@ -11,10 +11,11 @@ const ROLE_COLOURS = {
   separator: "#7a7a7a",
 };
 // Letters for those who cannot tell the colours, white or black by which is the easier to read.
+const LETTERS = { self: "sf", separator: "sp" }; // of the others, the first two
 const short = (role) =>
   role
     .split(" + ")
-    .map((one) => one.slice(0, 2))
+    .map((one) => LETTERS[one] || one.slice(0, 2))
     .join("+");
 const LEANS = 0.2; // of what chance leaves
 const DARK = ["#0072b2"];
