@@ -7,6 +7,7 @@ sentence for sentence as lego does it, and before the race all three are checked
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -152,6 +153,7 @@ def _peak(portion: Callable[[], int]) -> int:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        ctypes.CDLL(None).malloc_trim(0)  # memory that was freed, and kept, is no start
         before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         portion()
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
