@@ -151,9 +151,9 @@ def plain_scores(attentions: Attentions, source: Sampled, rows: int) -> dict[str
 def _peak(portion: Callable[[], int]) -> int:
     """Bytes that a portion takes at most above what is there before it, in a process of its own."""
     reading, writing = os.pipe()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed, and kept, would not be counted again
     child = os.fork()
     if child == 0:
-        ctypes.CDLL(None).malloc_trim(0)  # memory that was freed, and kept, is no start
         before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         portion()
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
