@@ -7,6 +7,7 @@ sentence for sentence as lego does it, and before the race all three are checked
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -150,6 +151,7 @@ def plain_scores(attentions: Attentions, source: Sampled, rows: int) -> dict[str
 def _peak(portion: Callable[[], int]) -> int:
     """Bytes that a portion takes at most above what is there before it, in a process of its own."""
     reading, writing = os.pipe()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed, and kept, would not be counted again
     child = os.fork()
     if child == 0:
         before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -70,6 +70,7 @@ section("curves").append(
       const top = Math.max(0.1, ...train.map((p) => p.loss));
       const parts = [
         html("h3", {}, run.folder),
+        html("h4", {}, "Validation accuracy"),
         legend(series),
         chart({
           label: `Validation accuracy of ${run.folder}`,
@@ -79,6 +80,7 @@ section("curves").append(
           ys: [0, 1],
           series,
         }),
+        html("h4", {}, "Training loss"),
         chart({
           label: `Training loss of ${run.folder}`,
           xLabel: "step",

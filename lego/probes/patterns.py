@@ -129,7 +129,10 @@ def _truth(
     shuffled = [found[name][turned] for name in SHUFFLED if name in found]
     pairs = np.stack([*(found[name] for name in names), *shuffled], 1) & visible[:, None]
     queries = pairs.any(3).sum(2)  # (batch, columns)
-    share = pairs * np.float32(1 / np.maximum(queries, 1))[..., None, None]
+    rows, count, *plane = pairs.shape
+    columns = np.empty((rows, count + 2, *plane), np.float32)
+    share = columns[:, :count]
+    np.multiply(pairs, np.float32(1 / np.maximum(queries, 1))[..., None, None], out=share)
     seen = visible.sum(2)  # (batch, query)
     even = (share.sum(3) / np.maximum(seen, 1)[:, None]).sum(2)
     even[queries == 0] = np.nan
@@ -142,19 +145,17 @@ def _truth(
     association, local, who = targets(tensor_ids, None if known.all() else shown, is_causal(model))
     smooth = torch.from_numpy(part)[:, :, None] / (1 + FLOOR * torch.from_numpy(seen)[:, :, None])
     smooth = (smooth * torch.from_numpy(visible)).float()
-    logs = []
-    for pattern in (association, local):
+    log_patterns = torch.from_numpy(columns)[:, count:]
+    for place, pattern in enumerate((association, local)):
         pattern = (pattern + FLOOR) * who
         pattern = pattern / pattern.sum(-1, keepdim=True).clamp(min=FLOOR)
-        logs.append(torch.where(smooth > 0, pattern, 1).log() * smooth)
-    log_patterns = torch.stack(logs, 1)
+        log_patterns[:, place] = torch.where(smooth > 0, pattern, 1).log() * smooth
     # sum p' log(p' / t') for p' = (p + F) / (1 + F n): the parts of it that p is not in.
     normal = -(part * np.log1p(FLOOR * seen)).sum(1)
     constants = torch.from_numpy(normal)[:, None] - FLOOR * log_patterns.sum((2, 3)).double()
-    columns = torch.cat([torch.from_numpy(share), log_patterns], 1)
     return _Truth(
         names,
-        rearrange(columns, "b m q k -> b m (q k)").to(device),
+        rearrange(torch.from_numpy(columns), "b m q k -> b m (q k)").to(device),
         torch.from_numpy(even),
         torch.from_numpy(part.astype(np.float32)).to(device),
         rearrange(smooth, "b q k -> b (q k)").to(device),
