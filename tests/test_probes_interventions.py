@@ -167,8 +167,10 @@ def test_the_greedy_circuit_of_the_solver_is_its_circuit():
 def test_what_heads_are_worth_adds_up_to_what_all_of_them_are():
     torch.manual_seed(0)
     model = zoo.build("hf-bert-nano", TASK, num_hidden_layers=2, initializer_range=0.3)
-    found = attribution(model, SOURCE, "test", 60, steps=40)
-    examples = Examples(model, SOURCE, "test", 60, "mean", 0)
+    model.classifier.weight.data.mul_(3)
+    # A few answers only: over many, what an untrained model wins and loses is even.
+    found = attribution(model, SOURCE, "test", 3, "zero", steps=60)
+    examples = Examples(model, SOURCE, "test", 3, "zero", 0)
     fall = examples.scores([])[0] - examples.scores(examples.heads)[0]
     assert abs(fall) > 0.003
     assert found["worth"].sum() == pytest.approx(fall, rel=0.02)
