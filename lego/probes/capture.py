@@ -140,14 +140,13 @@ def capturing(
 def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
     """The distinct blocks of a model, in their order. Raises ValueError where none are known."""
     recorded = (model._can_record_outputs or {}).get("hidden_states")
-    kind = getattr(recorded, "target_class", recorded)
+    kind: Any = getattr(recorded, "target_class", recorded)
     require(
         isinstance(kind, type),
         "model",
         type(model).__name__,
         "models whose hidden states can be recorded",
     )
-    assert isinstance(kind, type)
     return [module for module in model.modules() if isinstance(module, kind)]
 
 
