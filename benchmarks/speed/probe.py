@@ -58,7 +58,7 @@ def measure() -> Probed:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     task = lego.load_task("chains", preset="z2-n12")
-    size = {"num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+    size: dict[str, Any] = {"num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
     model = zoo.build(
         "hf-bert-nano", task, hidden_size=WIDTH, intermediate_size=4 * WIDTH, **size
     ).eval()

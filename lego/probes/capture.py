@@ -60,8 +60,8 @@ class Attended:
         that those of all sentences need not be there at once."""
         mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[rows]
         hard = self.hard and self.hard._replace(maps=self.hard.maps[rows])
-        given = (x[rows] for x in (self.query, self.key, self.value))
-        return Attended(self.layer, *given, mask, self.scaling, hard)
+        query, key, value = self.query[rows], self.key[rows], self.value[rows]
+        return Attended(self.layer, query, key, value, mask, self.scaling, hard)
 
     @property
     def weights(self) -> torch.Tensor:
@@ -140,9 +140,13 @@ def capturing(
 def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
     """The distinct blocks of a model, in their order. Raises ValueError where none are known."""
     recorded = (model._can_record_outputs or {}).get("hidden_states")
-    kind = getattr(recorded, "target_class", recorded)
-    known = isinstance(kind, type)
-    require(known, "model", type(model).__name__, "models whose hidden states can be recorded")
+    kind: Any = getattr(recorded, "target_class", recorded)
+    require(
+        isinstance(kind, type),
+        "model",
+        type(model).__name__,
+        "models whose hidden states can be recorded",
+    )
     return [module for module in model.modules() if isinstance(module, kind)]
 
 

@@ -40,8 +40,8 @@ def edges(task: Task, batch: Batch) -> dict[str, np.ndarray]:
         chain |= _pairs(graph[query], np.where(up >= 0, above, -1), length)
         clause |= _pairs(graph[query], graph[key], length)
     found["clause"], found["chain"] = clause & ~itself, chain
-    told = graph["association"].any(2) | clause.any(2)
-    found["separator"] = np.broadcast_to(~told[:, None], (rows, length, length))
+    told = np.logical_or(graph["association"], clause).any(2, keepdims=True)  # (rows, query, 1)
+    found["separator"] = np.broadcast_to(~np.swapaxes(told, 1, 2), (rows, length, length))
     return found
 
 

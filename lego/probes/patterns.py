@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +132,7 @@ def _truth(
     rows, count, *plane = pairs.shape
     columns = np.empty((rows, count + 2, *plane), np.float32)
     share = columns[:, :count]
-    np.multiply(pairs, np.float32(1 / np.maximum(queries, 1))[..., None, None], out=share)
+    np.multiply(pairs, (1 / np.maximum(queries, 1)).astype(np.float32)[..., None, None], out=share)
     seen = visible.sum(2)  # (batch, query)
     even = (share.sum(3) / np.maximum(seen, 1)[:, None]).sum(2)
     even[queries == 0] = np.nan
@@ -164,17 +164,23 @@ def _truth(
     )
 
 
+def _zero() -> torch.Tensor:
+    return torch.zeros((), dtype=torch.float64)  # takes on any shape when something is added
+
+
 @dataclass
 class _Sums:
     """What is kept of one layer: sums over sentences, float64, on the CPU."""
 
     sentences: int = 0
-    counts: torch.Tensor | float = 0.0  # (names,): sentences that have such an edge
-    moments: torch.Tensor | float = 0.0  # (5, heads, names): as stacked in ``add``
-    entropy: torch.Tensor | float = 0.0  # (heads,)
+    counts: torch.Tensor = field(
+        default_factory=_zero
+    )  # (names,): sentences that have such an edge
+    moments: torch.Tensor = field(default_factory=_zero)  # (5, heads, names): as stacked in ``add``
+    entropy: torch.Tensor = field(default_factory=_zero)  # (heads,)
     even: float = 0.0  # entropy of even attention
-    divergence: torch.Tensor | float = 0.0  # (heads, 2): association, local
-    profile: torch.Tensor | float = 0.0  # (heads, offsets)
+    divergence: torch.Tensor = field(default_factory=_zero)  # (heads, 2): association, local
+    profile: torch.Tensor = field(default_factory=_zero)  # (heads, offsets)
 
     def add(self, seen: Attended, truth: _Truth) -> None:
         given = truth.columns, truth.real, truth.smoothed, FLOOR, REACH
@@ -235,6 +241,7 @@ def _sums_in_parts(
 ) -> tuple[torch.Tensor, ...]:
     """``fused.sums`` by what torch has, for any device and hard-coded heads."""
     parts: list[tuple[torch.Tensor, ...]] = []
+    profile = torch.zeros((), device=seen.value.device)
     for start in range(0, len(seen.value), CHUNK):
         rows = slice(start, start + CHUNK)
         part = seen.part(rows)
@@ -248,11 +255,9 @@ def _sums_in_parts(
         kept = (floored.log().mul_(floored) @ smoothed[rows, :, None])[..., 0]
         whole = einsum(weights, real[rows], "b h q k, b q -> h q k")
         near = range(-reach, reach + 1)
-        profile = torch.stack([whole.diagonal(at, 1, 2).sum(1) for at in near], 1)
-        parts.append((found, entropy, kept, part.mixed, profile))
-    found, entropy, kept, mixed, profile = zip(*parts, strict=True)
-    joined = (torch.cat(x) for x in (found, entropy, kept, mixed))
-    return *joined, torch.stack(profile).sum(0)
+        profile = profile + torch.stack([whole.diagonal(at, 1, 2).sum(1) for at in near], 1)
+        parts.append((found, entropy, kept, part.mixed))
+    return *map(torch.cat, zip(*parts, strict=True)), profile
 
 
 def _role(names: tuple[str, ...], held: list[bool], low: list[float]) -> str:
