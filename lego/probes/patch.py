@@ -86,7 +86,8 @@ def patch_stream(
     differ, of the margin won by patching and of that between the two sentences; NaN where no
     answer differs. ``rows`` of ``test_flipped`` are read. ``cause``: only the pairs that differ at
     this depth of the chain. Where a sentence gives several answers, those before an answer are
-    read too, and differ as the operator does.
+    read too, and differ as the operator does. An embedding that is added again between two blocks
+    stays that of the corrupt sentence.
 
     Raises SettingError for a task without clauses or without such a split.
     """
