@@ -49,7 +49,7 @@ format: $(VENV)/test
 
 # Ours and its peers, side by side.
 bench: $(VENV)/bench
-	for name in chains publishing streaming cexec; do \
+	for name in chains publishing streaming cexec probe; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks run speed-$$name || exit 1; done
 
 clean:

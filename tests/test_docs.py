@@ -63,9 +63,19 @@ def test_the_ten_lines_print_what_stands_below_them():
     assert done.stdout == printed
 
 
-@pytest.mark.parametrize(
-    "name", ["use-a-corpus", "chains", "c-programs", "zoo", "train", "resolve", "interventions"]
-)
+PAGES = [
+    "use-a-corpus",
+    "chains",
+    "c-programs",
+    "zoo",
+    "train",
+    "probes",
+    "resolve",
+    "interventions",
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_the_blocks_of_a_page_print_what_stands_below_them(name, tmp_path):
     if name == "c-programs":  # it traces C in the sandbox, and asks for sanitizers
         compiler_or_skip()

@@ -188,8 +188,9 @@ def test_scores_are_those_of_a_slow_reading_whatever_the_batches(name, form, mod
         for parameter in model.parameters():
             parameter.mul_(2)
     expected = slow_scores(model, task, 23)
-    for batch in (64, 11):  # in batches of 11 and 12 too
+    for batch, fuses in ((64, True), (11, True), (64, False)):  # in batches of 11 and 12 too
         monkeypatch.setattr("lego.probes.patterns.BATCH", batch)
+        monkeypatch.setattr("lego.probes.fused.usable", lambda seen, fuses=fuses: fuses)
         found = head_scores(model, Sampled(task), "test", 23)
         for name, scores in expected.items():
             np.testing.assert_allclose(found[name], scores, rtol=1e-3, atol=1e-5, err_msg=name)

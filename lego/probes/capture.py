@@ -55,6 +55,14 @@ class Attended:
         self._weights: torch.Tensor | None = None
         self._mixed: torch.Tensor | None = None
 
+    def part(self, rows: slice) -> Attended:
+        """The same run for some sentences of the batch, with weights and outputs of its own, so
+        that those of all sentences need not be there at once."""
+        mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[rows]
+        hard = self.hard and self.hard._replace(maps=self.hard.maps[rows])
+        given = (x[rows] for x in (self.query, self.key, self.value))
+        return Attended(self.layer, *given, mask, self.scaling, hard)
+
     @property
     def weights(self) -> torch.Tensor:
         """(batch, all heads, query, key): sums to 1 over keys."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange, repeat
+from einops import einsum, rearrange, repeat
 from tqdm import tqdm
 
 from lego.data import Source, tensors
+from lego.probes import fused
 from lego.probes.capture import Attended, capturing
 from lego.probes.edges import edges
 from lego.task import require
@@ -21,7 +22,8 @@ from lego.zoo.mimic import FLOOR, is_causal, targets
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BATCH = 64
+BATCH = 64  # sentences that the model reads at once
+CHUNK = 8  # sentences whose weights are there at once: few enough to stay in a cache
 REACH = 8  # offsets to either side in the profile of a head
 NAMED = 0.5  # a head has a role when it gives it half of what chance leaves
 ALPHA = 0.01  # the risk of a wrong role, over all heads and edges together
@@ -80,7 +82,7 @@ def head_scores(
         truth = _truth(model, source, batch, generator)
 
         def add(seen: Attended, truth: _Truth = truth) -> None:
-            sums.setdefault(seen.layer, _Sums()).add(seen.weights, truth)
+            sums.setdefault(seen.layer, _Sums()).add(seen, truth)
 
         given = {n: t.to(model.device) for n, t in tensors(batch, source.task).items()}
         del given["labels"]
@@ -106,7 +108,7 @@ class _Truth:
     columns: torch.Tensor
     even: torch.Tensor
     real: torch.Tensor  # (batch, query): 1 / queries, 0 at padding
-    smoothed: torch.Tensor  # (batch, query, key): real / (1 + FLOOR * keys seen), 0 for unseen
+    smoothed: torch.Tensor  # (batch, query * key): real / (1 + FLOOR * keys seen); 0 if unseen
     constants: torch.Tensor  # (batch, 2): what of the divergences does not depend on the weights
     entropy: float  # of even attention, summed over the batch's sentences
 
@@ -127,35 +129,36 @@ def _truth(
     shuffled = [found[name][turned] for name in SHUFFLED if name in found]
     pairs = np.stack([*(found[name] for name in names), *shuffled], 1) & visible[:, None]
     queries = pairs.any(3).sum(2)  # (batch, columns)
-    share = pairs * np.float32(1 / np.maximum(queries, 1))[..., None, None]
+    rows, count, *plane = pairs.shape
+    columns = np.empty((rows, count + 2, *plane), np.float32)
+    share = columns[:, :count]
+    np.multiply(pairs, np.float32(1 / np.maximum(queries, 1))[..., None, None], out=share)
     seen = visible.sum(2)  # (batch, query)
     even = (share.sum(3) / np.maximum(seen, 1)[:, None]).sum(2)
     even[queries == 0] = np.nan
-    real = seen > 0
-    part = real / real.sum(1, keepdims=True)
+    known = seen > 0
+    part = known / known.sum(1, keepdims=True)
     entropy = float((part * np.log(np.maximum(seen, 1))).sum())
 
     tensor_ids = torch.from_numpy(ids.astype(np.int64))
-    shown = torch.from_numpy(real)
-    association, local, who = targets(tensor_ids, None if real.all() else shown, is_causal(model))
+    shown = torch.from_numpy(known)
+    association, local, who = targets(tensor_ids, None if known.all() else shown, is_causal(model))
     smooth = torch.from_numpy(part)[:, :, None] / (1 + FLOOR * torch.from_numpy(seen)[:, :, None])
     smooth = (smooth * torch.from_numpy(visible)).float()
-    logs = []
-    for pattern in (association, local):
+    log_patterns = torch.from_numpy(columns)[:, count:]
+    for place, pattern in enumerate((association, local)):
         pattern = (pattern + FLOOR) * who
         pattern = pattern / pattern.sum(-1, keepdim=True).clamp(min=FLOOR)
-        logs.append(torch.where(smooth > 0, pattern, 1).log() * smooth)
-    log_patterns = torch.stack(logs, 1)
+        log_patterns[:, place] = torch.where(smooth > 0, pattern, 1).log() * smooth
     # sum p' log(p' / t') for p' = (p + F) / (1 + F n): the parts of it that p is not in.
     normal = -(part * np.log1p(FLOOR * seen)).sum(1)
     constants = torch.from_numpy(normal)[:, None] - FLOOR * log_patterns.sum((2, 3)).double()
-    columns = torch.cat([torch.from_numpy(share), log_patterns], 1)
     return _Truth(
         names,
-        rearrange(columns, "b m q k -> b m (q k)").to(device),
+        rearrange(torch.from_numpy(columns), "b m q k -> b m (q k)").to(device),
         torch.from_numpy(even),
         torch.from_numpy(part.astype(np.float32)).to(device),
-        smooth.to(device),
+        rearrange(smooth, "b q k -> b (q k)").to(device),
         constants,
         entropy,
     )
@@ -173,11 +176,15 @@ class _Sums:
     divergence: torch.Tensor | float = 0.0  # (heads, 2): association, local
     profile: torch.Tensor | float = 0.0  # (heads, offsets)
 
-    def add(self, weights: torch.Tensor, truth: _Truth) -> None:
-        """weights: (batch, heads, query, key)."""
-        weights = weights.float()
-        flat = rearrange(weights, "b h q k -> b h (q k)")
-        found = (flat @ truth.columns.mT).double().cpu()  # (batch, heads, columns)
+    def add(self, seen: Attended, truth: _Truth) -> None:
+        given = truth.columns, truth.real, truth.smoothed, FLOOR, REACH
+        summed = fused.sums if fused.usable(seen) else _sums_in_parts
+        found, entropy, smoothed, seen.mixed, profile = summed(seen, *given)
+        self.profile = self.profile + profile.double().cpu()
+        found, smoothed = found.double().cpu(), smoothed.double().cpu()
+        self.entropy = self.entropy + entropy.sum(0).double().cpu()
+        divergence = smoothed[..., None] - found[..., -2:] + truth.constants[:, None]
+        self.divergence = self.divergence + divergence.sum(0)
         names = len(truth.names)
         other = [i for i, name in enumerate(truth.names) if name in SHUFFLED]
         share, has = found[..., :names], ~truth.even.isnan()
@@ -187,27 +194,12 @@ class _Sums:
         chance = even.clone()
         chance[..., other] = found[..., names : names + len(other)]
         excess = share - chance
-        parts = torch.stack([share, chance, excess, excess.square(), even])
-        parts = torch.where(rearrange(has, "b m -> b 1 m"), parts, 0)
-        self.moments = self.moments + parts.sum(1)
+        moments = torch.stack([share, chance, excess, excess.square(), even])
+        moments = torch.where(rearrange(has, "b m -> b 1 m"), moments, 0)
+        self.moments = self.moments + moments.sum(1)
         self.counts = self.counts + has.sum(0)
-        self.sentences += len(weights)
+        self.sentences += len(seen.value)
         self.even += truth.entropy
-        each = repeat(truth.real, "b q -> b (q k) 1", k=weights.shape[3])
-        logs = flat.clamp(min=1e-30).log_().mul_(flat)
-        self.entropy = self.entropy - (logs @ each)[..., 0].sum(0).double().cpu()
-        floored = flat + FLOOR
-        smooth = rearrange(truth.smoothed, "b q k -> b (q k) 1")
-        negative = (floored.log().mul_(floored) @ smooth).double().cpu()  # (batch, heads, 1)
-        divergence = negative - found[..., -2:] + truth.constants[:, None]
-        self.divergence = self.divergence + divergence.sum(0)
-        real = truth.real
-        if bool((real == 0).any()):
-            weights = weights * rearrange(real > 0, "b q -> b 1 q 1")
-        whole = torch.einsum("bhqk,b->hqk", weights, real.amax(1)).double().cpu()
-        reach = range(-REACH, REACH + 1)
-        offsets = [whole.diagonal(offset, 1, 2).sum(1) for offset in reach]
-        self.profile = self.profile + torch.stack(offsets, 1)
 
     def table(self, layer: int, names: tuple[str, ...], width: float) -> pd.DataFrame:
         """A row a head. ``width``: of the intervals, in standard errors."""
@@ -217,7 +209,7 @@ class _Sums:
         low, high = (excess - half) / left, (excess + half) / left
         held = (low >= NAMED) & (self.counts > 1)
         roles = [_role(names, *pair) for pair in zip(held.tolist(), low.tolist(), strict=True)]
-        table = {"layer": layer, "head": range(len(roles)), "role": roles}
+        table: dict[str, Any] = {"layer": layer, "head": range(len(roles)), "role": roles}
         for i, name in enumerate(names):
             if not self.counts[i]:
                 continue
@@ -231,6 +223,36 @@ class _Sums:
         for i in range(2 * REACH + 1):
             table[f"offset_{i - REACH}"] = self.profile[:, i] / count
         return pd.DataFrame(table)
+
+
+def _sums_in_parts(
+    seen: Attended,
+    columns: torch.Tensor,
+    real: torch.Tensor,
+    smoothed: torch.Tensor,
+    floor: float,
+    reach: int,
+) -> tuple[torch.Tensor, ...]:
+    """``fused.sums`` by what torch has, for any device and hard-coded heads."""
+    parts: list[tuple[torch.Tensor, ...]] = []
+    for start in range(0, len(seen.value), CHUNK):
+        rows = slice(start, start + CHUNK)
+        part = seen.part(rows)
+        weights = part.weights.float()
+        flat = rearrange(weights, "b h q k -> b h (q k)")
+        found = flat @ columns[rows].mT
+        each = repeat(real[rows], "b q -> b (q k) 1", k=weights.shape[3])
+        logs = flat.clamp(min=1e-30).log_().mul_(flat)
+        entropy = -(logs @ each)[..., 0]
+        floored = torch.add(flat, floor, out=logs)
+        kept = (floored.log().mul_(floored) @ smoothed[rows, :, None])[..., 0]
+        whole = einsum(weights, real[rows], "b h q k, b q -> h q k")
+        near = range(-reach, reach + 1)
+        profile = torch.stack([whole.diagonal(at, 1, 2).sum(1) for at in near], 1)
+        parts.append((found, entropy, kept, part.mixed, profile))
+    found, entropy, kept, mixed, profile = zip(*parts, strict=True)
+    joined = (torch.cat(x) for x in (found, entropy, kept, mixed))
+    return *joined, torch.stack(profile).sum(0)
 
 
 def _role(names: tuple[str, ...], held: list[bool], low: list[float]) -> str:
