@@ -48,8 +48,10 @@ class Examples:
         sure = right = total = 0.0
         for start in range(0, self.rows, BATCH):
             chance, hit = self.read(start, gates)
-            sure, right, total = sure + chance.sum(), right + hit.sum(), total + len(hit)
-        return float(sure / total), float(right / total)
+            sure += float(chance.sum())
+            right += float(hit.sum())
+            total += len(hit)
+        return sure / total, right / total
 
     def read(self, start: int, gates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(answers,) each: the probability of the truth, and whether it is the likeliest.

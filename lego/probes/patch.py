@@ -86,7 +86,8 @@ def patch_stream(
     differ, of the margin won by patching and of that between the two sentences; NaN where no
     answer differs. ``rows`` of ``test_flipped`` are read. ``cause``: only the pairs that differ at
     this depth of the chain. Where a sentence gives several answers, those before an answer are
-    read too, and differ as the operator does.
+    read too, and differ as the operator does. An embedding that is added again between two blocks
+    stays that of the corrupt sentence.
 
     Raises SettingError for a task without clauses or without such a split.
     """
@@ -95,8 +96,9 @@ def patch_stream(
     won = np.zeros((layers + 1, len(PARTS), n, n))
     apart = np.zeros(n)
     for pairs in _pairs_of(model, source, rows, cause, progress):
-        kept: list[torch.Tensor] = []
-        clean = _margins(model, pairs, pairs.clean, streamed=lambda s, k=kept: k.append(s.hidden))
+        seen_clean: list[Streamed] = []
+        clean = _margins(model, pairs, pairs.clean, streamed=seen_clean.append)
+        kept = [seen.hidden for seen in seen_clean]
         corrupt = _margins(model, pairs, pairs.corrupt)
         np.add.at(apart, pairs.hops, clean - corrupt)
         for part, name in enumerate(PARTS):
@@ -136,8 +138,9 @@ def patch_heads(
     won = np.zeros((len(counts), max(counts), n))
     apart = np.zeros(n)
     for pairs in _pairs_of(model, source, rows, cause, progress):
-        kept: list[torch.Tensor] = []
-        clean = _margins(model, pairs, pairs.clean, attended=lambda s, k=kept: k.append(s.mixed))
+        seen_clean: list[Attended] = []
+        clean = _margins(model, pairs, pairs.clean, attended=seen_clean.append)
+        kept = [seen.mixed for seen in seen_clean]
         corrupt = _margins(model, pairs, pairs.corrupt)
         np.add.at(apart, pairs.hops, clean - corrupt)
         for layer, mixed in enumerate(kept):
