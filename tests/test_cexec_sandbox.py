@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
