@@ -10,8 +10,9 @@ from handmade import ROLES, counter, solver
 import lego
 from lego import zoo
 from lego.cli import main
-from lego.data import Sampled
+from lego.data import Sampled, Stored
 from lego.probes.patterns import attention_maps, head_scores
+from lego.probes.run import probe
 from lego.zoo.mimic import divergence, targets
 
 TASK = lego.load_task("chains", "z2-n6")
@@ -227,3 +228,14 @@ def test_probe_and_eval_write_json(tmp_path, capsys):
     assert result["sentences"][0]["tokens"][0] == "[CLS]"
     assert {"layer", "head", "association", "local", "role"} <= result["heads"][0].keys()
     assert result["uniform"]["association"] == pytest.approx(1 / 32, abs=1e-4)
+
+
+def test_a_corpus_of_programs_is_probed_as_its_task_is(tmp_path):
+    """Its columns lack what the graph is read from."""
+    rows = ["--rows", "train=8,test=8"]
+    assert main(["make", "cexec", str(tmp_path / "c"), "--preset", "straight", *rows]) == 0
+    task = lego.load_task("cexec", "straight")
+    torch.manual_seed(0)
+    model = zoo.build("gpt-nano", task, num_hidden_layers=1)
+    stored = probe(model, Stored(tmp_path / "c"), "test", 8, brief=True)
+    assert stored == probe(model, Sampled(task), "test", 8, brief=True)
