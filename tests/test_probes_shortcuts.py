@@ -131,8 +131,9 @@ def test_what_is_followed_over_training(tmp_path):
 
 
 def test_a_run_keeps_what_this_reads(tmp_path):
-    from lego.train import run
     from runs import write
+
+    from lego.train import run
 
     fields = {"steps": 4, "checkpoint_every": 2, "keep_checkpoints": 9, "eval_every": 4}
     folder = run(write(tmp_path, **fields), {})

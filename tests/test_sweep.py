@@ -19,13 +19,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import TINY, metrics, weights
 
 from lego.cli import main
 from lego.grid import cell_name, parse_grid
 from lego.task import SettingError
 from lego.train import run
 from lego.workers import outcome
-from runs import TINY, metrics, weights
 
 
 @pytest.fixture(scope="session")
