@@ -86,7 +86,7 @@ class Curriculum:
         self._deep_as_task = self.depth == own.layers
         self._sources: list[list[Source]] = []  # stage -> parts
         for stage in self.stages:
-            given = settings.iterations if stage.iterations is None else stage.iterations
+            given = stage.iterations or settings.iterations
             free = given is None or self.tied
             require(free, "iterations", given, "null for a model whose layers are not tied")
             sources = [_part(settings, source, fields) for fields in stage.parts()]
@@ -131,7 +131,7 @@ class Curriculum:
                 pairs = zip_longest(getattr(progress, name), new.tolist(), fillvalue=0.0)
                 setattr(progress, name, [DECAY * old + one for old, one in pairs])
             shares = [r / a for r, a in zip(progress.right, progress.asked, strict=True) if a]
-            ended |= min(shares) > stage.until
+            ended |= min(shares, default=0.0) > stage.until
         if ended and progress.stage + 1 < len(self.stages):
             progress.stage, progress.began = progress.stage + 1, progress.step
             progress.right, progress.asked = [], []
