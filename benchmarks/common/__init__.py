@@ -1,0 +1,1 @@
+"""What several studies need: gradient flow, norms, data, small nets, figures."""
