@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from lego.answers import NOTHING, Score, asked
-from lego.data import Source, tensors
+from lego.data import Source, explained, tensors
 from lego.forward import forward
 from lego.probes.capture import Attended, Streamed, capturing, resumed
 from lego.probes.edges import edges
@@ -125,6 +125,7 @@ def knock_out(
     other tokens in proportion; one that has no other gathers nothing. ``layer`` is -1 for all
     layers together; ``by_layer``: each one alone as well.
     """
+    source = explained(source)
     names = edges(source.task, source.take(split, 0, 1))
     layers = [ALL_LAYERS, *(range(len(head_counts(model, source, split))) if by_layer else ())]
     units = {

@@ -19,7 +19,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from lego.answers import Asked, asked
-from lego.data import Source, tensors
+from lego.data import Source, explained, tensors
 from lego.probes.ablate import head_counts
 from lego.probes.capture import Attended, capturing, resumed
 from lego.probes.edges import PARTS
@@ -94,6 +94,7 @@ def patch_stream(
 
     Raises SettingError for a task without clauses or without such a split.
     """
+    source = explained(source)
     layers = len(head_counts(model, source, FLIPPED))
     n = source.task.layers
     won = np.zeros((layers + 1, len(PARTS), n, n))
@@ -134,6 +135,7 @@ def patch_heads(
 
     As ``patch_stream``. NaN for heads that a layer does not have.
     """
+    source = explained(source)
     counts = head_counts(model, source, FLIPPED)
     n = source.task.layers
     won = np.zeros((len(counts), max(counts), n))

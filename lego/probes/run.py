@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lego.corpus import whole_file
-from lego.data import Sampled, Source, open_source
+from lego.data import Source, explained, open_source
 from lego.evaluate import measure
 from lego.loading import load_model
 from lego.probes.patterns import head_scores
@@ -39,8 +39,7 @@ def probe(
     share of even attention. ``sentences``: those of ``lego.probes.sentences``. ``missing``: why a
     section is not there, by its name.
     """
-    if not source.explained:  # its task makes the same rows, with what the graph is read from
-        source = Sampled(source.task)
+    source = explained(source)
     scores = head_scores(model, source, split, rows, progress=progress)
     names = [name.removesuffix("_even") for name in scores if name.endswith("_even")]
     names.remove("entropy")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lego import zoo
 from lego.answers import asked, followed
 from lego.checkpoint import checkpoints
-from lego.data import Source
+from lego.data import Source, explained
 from lego.forward import forward
 from lego.loading import load_model
 from lego.settings import Settings, read_settings
@@ -52,7 +52,7 @@ def fingerprint(
     share is NaN.
     """
     require(rows >= 1, "rows", rows, "1 or more")
-    require(source.explained, "SOURCE", type(source).__name__, "those with all columns of its task")
+    source = explained(source)
     model.eval()
     generator = np.random.default_rng(seed)
     counts: dict[str, np.ndarray] = {}
