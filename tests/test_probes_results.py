@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
 
 import numpy as np
 import pytest
-from handmade import resolved_after, solver
+import yaml
+from handmade import ROLES, counter, resolved_after, solver
 
 import lego
 from lego import zoo
@@ -90,3 +92,35 @@ def test_sentences_hold_the_maps_without_padding():
 
 def test_plain_numbers_have_four_digits_and_no_nan():
     assert plain(np.array([[1 / 3, np.nan], [0, 2]])) == [[0.3333, None], [0.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("build", "verdict", "roles"), [(solver, "chain", ROLES), (counter, "whole-chain", ("none",))]
+)
+def test_the_commands_tell_of_a_model_what_it_was_built_for(build, verdict, roles, tmp_path):
+    """From a folder of weights to a run that leaves them as they are, its probe and its report."""
+    build(SHORT).save_pretrained(tmp_path / "built")
+    run, out, page = tmp_path / "run", tmp_path / "run/probe.json", tmp_path / "report.html"
+    fields = {"run": str(run), "preset": "z2-n6", "fields": {"n": 3, "n_tr": 3}, "threads": 1}
+    fields |= {"model": str(tmp_path / "built"), "steps": 3, "lr": 1e-30, "batch": 8}
+    fields |= {"eval_rows": 60, "eval_every": 3, "checkpoint_every": 1, "keep_checkpoints": 3}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(fields))
+    assert main(["train", str(tmp_path / "run.yaml")]) == 0
+    where = [str(run / "model"), "chains", "--preset", "z2-n6", "n=3", "n_tr=3", "--rows", "100"]
+    assert main(["probe", *where, "--out", str(out)]) == 0
+    assert main(["report", str(run), "--out", str(page)]) == 0
+    found = json.loads(out.read_text())
+    assert found["missing"] == {}
+    assert found["fingerprint"]["verdict"] == verdict
+    layers = found["heads"][-1]["layer"] + 1
+    assert [head["role"] for head in found["heads"]] == [*roles] * layers
+    assert found["circuit"]["curve"][0]["size"] == len(found["heads"])
+    if build is solver:
+        assert found["accuracy_per_position"] == [1, 1, 1]
+        assert found["resolve"]["resolved"] == [resolved_after(depth) for depth in range(3)]
+    embedded = re.search(r'type="application/json">(.*?)</script>', page.read_text(), re.S)[1]
+    (told,) = json.loads(embedded)["runs"]
+    assert told["probe"]["fingerprint"]["verdict"] == verdict
+    assert told["followed"]["steps"] == [1, 2, 3]
+    assert f"Verdicts: {verdict} from step 1." in told["followed"]["said"]
+    assert told["followed"]["excess"][verdict] == [1, 1, 1]

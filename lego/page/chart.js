@@ -28,7 +28,7 @@ function legend(entries) {
 }
 
 // ---- a chart of series {name, points: [x, y], colour, dash, marks: [filled?]}, with its numbers
-function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
+function chart({ label, xLabel, yLabel, xs, ys, series, chance, level = "chance", whole }) {
   const W = 420,
     H = 230,
     left = 46,
@@ -71,7 +71,7 @@ function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
   if (known(chance))
     picture.append(
       svg("line", { class: "chance", x1: left, x2: W - right, y1: y(chance), y2: y(chance) }),
-      svg("text", { x: W - right, y: y(chance) - 4, "text-anchor": "end" }, "chance"),
+      svg("text", { x: W - right, y: y(chance) - 4, "text-anchor": "end" }, level),
     );
   for (const one of series) {
     const path = one.points

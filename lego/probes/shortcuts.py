@@ -133,7 +133,9 @@ def over_training(
     settings = read_settings(Path(run, "config.yaml"), {})
     model, tables = _blank(settings, source.task), {}
     for path in tqdm(found, disable=not progress, desc="checkpoints"):
-        weights = load_file(path / "model.safetensors")
+        file = path / "model.safetensors"
+        require(file.is_file(), "checkpoint", str(path), "those with a model.safetensors")
+        weights = load_file(file)
         # A run of several ranks keeps its model inside of another. A tied head is stored once.
         weights = {name.removeprefix("module."): weight for name, weight in weights.items()}
         said = model.load_state_dict(weights, strict=False)
