@@ -19,16 +19,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Of what takes a pass of the model for each head or site: rows, and the least of them for a model
-# that is so large that they would take more than so many operations, a minute or so of a core.
+# that is so large that they would take more than so many operations, half a minute of a core.
 PASSED, FEWEST = 250, 32
-OPERATIONS = 3e12
+OPERATIONS = 2e12
+HEADLESS = (
+    "its checkpoint has no head for this task: a run can start from it (init: pretrained:...)"
+)
 GREEDY = 12  # heads; the circuit of a model with more goes by gradients
 
 
 def sections(
-    model: PreTrainedModel, source: Source, split: str, rows: int, progress: bool = False
+    model: PreTrainedModel,
+    source: Source,
+    split: str,
+    rows: int,
+    progress: bool = False,
+    headless: bool = False,
 ) -> dict[str, Any]:
-    """All that follows: a section for each name, and ``missing``, name -> why it is not there."""
+    """All that follows: a section for each name, and ``missing``, name -> why it is not there.
+
+    ``headless``: the model's answers mean nothing, and what is measured by them is missing.
+    """
     found: dict[str, Any] = {}
     missing: dict[str, str] = {}
     few = passed(model, source, split, rows)
@@ -41,6 +52,9 @@ def sections(
         "circuit": lambda: faithful(model, source, split, few, progress),
     }
     for name, call in calls.items():
+        if headless and name != "resolve":
+            missing[name] = HEADLESS
+            continue
         try:
             found[name] = call()
         except SettingError as error:  # what this task or corpus cannot be asked
