@@ -114,11 +114,12 @@ section("curves").append(
       const found = run.followed;
       parts.push(html("h4", {}, "Whom the answers follow, by checkpoint"), note(found.missing || found.said));
       if (found.steps) {
+        const colours = { chain: "var(--ink)" };
+        for (const one of shortcuts) colours[one.name] = one.colour; // as above
         const followed = Object.entries(found.excess).map(([name, excess], k) => ({
           name,
-          colour: colour(k),
+          colour: colours[name] || colour(k),
           points: excess.map((v, at) => [found.steps[at], v]).filter(([, v]) => known(v)),
-          dash: name === "chain" ? "" : "5 4",
         }));
         parts.push(
           note(
