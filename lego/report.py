@@ -157,6 +157,10 @@ def sentence_about(run: Run) -> str:
     supervised = [accuracies[k] for k in asked if run.trained[k]]
     beyond = [accuracies[k] for k in asked if not run.trained[k]]
     lowest, count = min(supervised, default=0.0), f"{len(supervised)} supervised {run.unit}s"
+    if not supervised:
+        return (
+            f"{run.settings.model}: {_listed(beyond)}; its metrics tell of no labels in training."
+        )
     reached = "reaches" if lowest >= SOLVED else f"does not reach {SOLVED} everywhere:"
     said = f"{run.settings.model} {reached} {lowest:.3f} or more on its {count}"
     if beyond:

@@ -62,7 +62,17 @@ class Attended:
         mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[rows]
         hard = self.hard and self.hard._replace(maps=self.hard.maps[rows])
         query, key, value = self.query[rows], self.key[rows], self.value[rows]
-        return Attended(self.layer, query, key, value, mask, self.scaling, hard)
+        part = Attended(self.layer, query, key, value, mask, self.scaling, hard)
+        if self._weights is not None:  # they may have been replaced
+            part._weights = self._weights[rows]
+        if self._mixed is not None:
+            part._mixed = self._mixed[rows]
+        return part
+
+    @property
+    def untouched(self) -> bool:
+        """Whether weights and outputs still are what query, key and value say."""
+        return self._weights is None and self._mixed is None
 
     @property
     def weights(self) -> torch.Tensor:
