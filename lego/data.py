@@ -116,6 +116,12 @@ def _is_integers(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind.value_type if pa.types.is_list(kind) else kind)
 
 
+def explained(source: Source) -> Source:
+    """The same examples in batches that hold all columns of their task: what a graph, answers and
+    shortcuts are read from, and a corpus may not store. Its task makes the same rows."""
+    return source if source.explained else Sampled(source.task)
+
+
 def open_source(name: str, preset: str | None, fields: Mapping[str, Any]) -> Source:
     """A corpus folder where there is one of that name, else a task with some fields of its own."""
     if Path(name).is_dir():

@@ -50,6 +50,39 @@ def load_model(folder: str, task: Task) -> PreTrainedModel:
     return model
 
 
+def load_body(folder: str, task: Task) -> PreTrainedModel | None:
+    """An encoder that was made for something else, as a model of the zoo with the task's words.
+
+    For a checkpoint of the BERT family (folder or hub name) that classifies no tokens and has other
+    words: each of the task's gets the checkpoint's embedding of the same word, as in a run that
+    starts from it (``lego.zoo.pretrained``), and the head, which it lacks, is random; a line on
+    stderr says so. None for any other checkpoint: ``load_model`` takes it, or says why not.
+    """
+    import torch
+    from transformers import PreTrainedConfig
+
+    from lego import zoo
+    from lego.zoo.pretrained import ENCODERS, shape_of
+
+    try:
+        held, _ = PreTrainedConfig.get_config_dict(folder)
+    except (OSError, ValueError):
+        return None
+    classifies = any("ForTokenClassification" in name for name in held.get("architectures") or ())
+    other = held.get("vocab_size") != task.vocab_size and not classifies
+    kind = ENCODERS.get(held.get("model_type", ""))
+    if kind is None or not other or task.head != "token-classification":
+        return None
+    with torch.random.fork_rng(), _silence():  # words that it lacks are random, and always the same
+        torch.manual_seed(0)
+        model = zoo.build(f"{kind}-nano", task, init=f"pretrained:{folder}", **shape_of(folder))
+    print(
+        f"{folder}: the task's words, and no head: what its answers say is left out",
+        file=sys.stderr,
+    )
+    return model
+
+
 def _check_words(model: PreTrainedModel, folder: str, task: Task) -> None:
     """Raise SettingError unless what goes in and comes out is what the task means by it."""
     from tokenizers import Tokenizer

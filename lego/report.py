@@ -13,13 +13,15 @@ import shlex
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from lego.corpus import whole_file
+from lego.probes.plain import plain
 from lego.record import METRICS, read_metrics
 from lego.settings import Settings, read_settings
-from lego.task import require
+from lego.task import SettingError, require
 
 PAGE = Path(__file__).with_name("page")
 # In this order.
@@ -42,6 +44,7 @@ class Run:
     config: dict[str, Any]  # the model's
     parameters: int
     probe: dict[str, Any]
+    followed: dict[str, Any]  # see ``_followed``
 
     @property
     def last(self) -> dict[str, Any]:
@@ -82,9 +85,8 @@ def read_run(folder: str) -> Run:
     tested = any(line["split"] == "test" for line in metrics)
     require(tested, "RUN", folder, f"{more}; its metrics have no test split")
     config = json.loads((path / "model/config.json").read_text())
-    return Run(
-        path, settings, metrics, config, _parameters(path / "model"), _probed(path, settings)
-    )
+    looked_at = _probed(path, settings), _followed(path, settings)
+    return Run(path, settings, metrics, config, _parameters(path / "model"), *looked_at)
 
 
 def _parameters(folder: Path) -> int:
@@ -114,6 +116,40 @@ def _probed(path: Path, settings: Settings) -> dict[str, Any]:
     return probe(model, source, "test", PROBED_ROWS, brief=True)
 
 
+def _followed(path: Path, settings: Settings) -> dict[str, Any]:
+    """Whom the answers follow at the checkpoints that a run has kept: their ``steps``, the
+    ``excess`` of each answerer, ``level``, what the verdict asks of it, and ``said``, which verdict
+    came first and when each was left; or ``missing``, why that is not to be had."""
+    from lego.checkpoint import checkpoints
+
+    count = len(checkpoints(path))
+    if count < 2:
+        said = f"this run kept {count}; keep_checkpoints in its config keeps more"
+        return {"missing": f"Two checkpoints or more show whom the answers follow: {said}."}
+    from lego.probes.shortcuts import FOLLOWED, history, over_training
+    from lego.train import open_training
+
+    try:
+        source = open_training(settings)
+        found = over_training(path, source, "test", PROBED_ROWS, progress=True)
+    except SettingError as error:
+        return {"missing": f"Whom the answers follow at each checkpoint is not known: {error}"}
+    steps = found.index.unique("step").tolist()
+    told = [
+        f"{name} from step {line['first']:,.0f}"
+        + ("" if isnan(line["left"]) else f", left at {line['left']:,.0f}")
+        for name, line in history(found).to_dict("index").items()
+    ]
+    excess = found["excess"].unstack("answerer", sort=False).loc[steps]
+    return {
+        "steps": steps,
+        "excess": {name: plain(excess[name].to_numpy()) for name in excess},
+        "level": FOLLOWED,
+        "said": f"{count} checkpoints, {PROBED_ROWS} rows of test each. Verdicts: "
+        f"{'; '.join(told)}.",
+    }
+
+
 def sentence_about(run: Run) -> str:
     """What a run's accuracies say: did it learn where it had labels, and does it go beyond?"""
     accuracies = run.last["accuracy_per_position"]
@@ -121,6 +157,10 @@ def sentence_about(run: Run) -> str:
     supervised = [accuracies[k] for k in asked if run.trained[k]]
     beyond = [accuracies[k] for k in asked if not run.trained[k]]
     lowest, count = min(supervised, default=0.0), f"{len(supervised)} supervised {run.unit}s"
+    if not supervised:
+        return (
+            f"{run.settings.model}: {_listed(beyond)}; its metrics tell of no labels in training."
+        )
     reached = "reaches" if lowest >= SOLVED else f"does not reach {SOLVED} everywhere:"
     said = f"{run.settings.model} {reached} {lowest:.3f} or more on its {count}"
     if beyond:
@@ -168,6 +208,7 @@ def _for_page(run: Run) -> dict[str, Any]:
         "accuracy": run.last["accuracy_per_position"],
         "trained": run.trained,
         "curves": curves,
+        "followed": run.followed,
         "probe": _measured(run.probe),
     }
 

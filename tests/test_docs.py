@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,11 @@ BLOCK = re.compile(r"^(<!-- run -->\n)?```(\w+)\n(.*?)^```\n(?:```\n(.*?)^```\n)
 END = "\x1e"  # printed after each block
 
 
-def notebook(page):
+def notebook(page, kind="python"):
     """A script of all blocks of a page, on the page's own lines, and what each should print.
 
-    The lines are for tracebacks. A page has one process, as a notebook has.
+    The lines are for tracebacks. A page has one process, as a notebook has. ``kind``: "py" for the
+    blocks that are not run with the others.
     """
     script, expected = "", []
     for block in BLOCK.finditer(page):
@@ -36,7 +38,7 @@ def notebook(page):
             bash = ["bash", "-e", "-o", "pipefail", "-c", code]
             lines = code.count("\n")
             code = f"import subprocess; subprocess.run({bash}, check=True)" + "\n" * lines
-        elif language != "python":
+        elif language != kind:
             continue
         script += "\n" * (page.count("\n", 0, block.start(3)) - script.count("\n"))
         script += f"{code}print({END!r}, end='', flush=True)\n"
@@ -65,12 +67,27 @@ def test_the_ten_lines_print_what_stands_below_them():
 
 @pytest.mark.parametrize(
     "name",
-    ["use-a-corpus", "chains", "c-programs", "zoo", "train", "probes", "resolve", "interventions"],
-)
+    [
+        "use-a-corpus", "chains", "c-programs", "zoo", "train", "probes", "resolve",
+        "interventions", "interop",
+    ],
+)  # fmt: skip
 def test_the_blocks_of_a_page_print_what_stands_below_them(name, tmp_path):
     if name == "c-programs":  # it traces C in the sandbox, and asks for sanitizers
         compiler_or_skip()
-    script, expected = notebook((ROOT / "docs" / f"{name}.md").read_text())
+    prints_what_it_shows(name, "python", tmp_path)
+
+
+@pytest.mark.skipif(
+    find_spec("transformer_lens") is None,
+    reason="TransformerLens is of the extra bench, not of test: it is large",
+)
+def test_the_block_on_transformer_lens_prints_what_stands_below_it(tmp_path):
+    prints_what_it_shows("interop", "py", tmp_path)
+
+
+def prints_what_it_shows(name, kind, tmp_path):
+    script, expected = notebook((ROOT / "docs" / f"{name}.md").read_text(), kind)
     assert expected
     work = tmp_path / "work"
     work.mkdir()

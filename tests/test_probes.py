@@ -3,16 +3,26 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from handmade import ROLES, counter, solver
 
 import lego
 from lego import zoo
 from lego.cli import main
 from lego.data import Sampled, Stored
+from lego.probes.ablate import ablate_heads, ablate_layers, knock_out
+from lego.probes.circuit import attribution, circuit
+from lego.probes.lens import logit_lens
+from lego.probes.patch import patch_heads, patch_stream
 from lego.probes.patterns import attention_maps, head_scores
+from lego.probes.resolve import resolve
 from lego.probes.run import probe
+from lego.probes.sentences import sentences
+from lego.probes.shortcuts import fingerprint
+from lego.task import SettingError
 from lego.zoo.mimic import divergence, targets
 
 TASK = lego.load_task("chains", "z2-n6")
@@ -237,5 +247,29 @@ def test_a_corpus_of_programs_is_probed_as_its_task_is(tmp_path):
     task = lego.load_task("cexec", "straight")
     torch.manual_seed(0)
     model = zoo.build("gpt-nano", task, num_hidden_layers=1)
-    stored = probe(model, Stored(tmp_path / "c"), "test", 8, brief=True)
-    assert stored == probe(model, Sampled(task), "test", 8, brief=True)
+    stored, sampled = Stored(tmp_path / "c"), Sampled(task)
+    assert not stored.explained
+    assert probe(model, stored, "test", 8, brief=True) == probe(model, sampled, "test", 8, True)
+    for measure in (
+        lambda source: head_scores(model, source, "test", 8),
+        lambda source: ablate_heads(model, source, "test", 8),
+        lambda source: ablate_layers(model, source, "test", 8),
+        lambda source: knock_out(model, source, "test", 8, by_layer=True),
+        lambda source: circuit(model, source, "test", 8),
+        lambda source: attribution(model, source, "test", 8, steps=1),
+        lambda source: fingerprint(model, source, "test", 8),
+    ):
+        pd.testing.assert_frame_equal(measure(stored), measure(sampled))
+    for measure in (
+        lambda source: resolve(model, source, "test", 8),
+        lambda source: logit_lens(model, source, "test", 8),
+    ):
+        xr.testing.assert_identical(measure(stored), measure(sampled))
+    assert sentences(model, stored, "test") == sentences(model, sampled, "test")
+    for refused in (
+        lambda: patch_stream(model, stored, 8),
+        lambda: patch_heads(model, stored, 8),
+        lambda: resolve(model, stored, "test", 8, where="operator"),
+    ):
+        with pytest.raises(SettingError, match=r"^(task|where)=.*: allowed [^\n]*$"):
+            refused()

@@ -6,7 +6,7 @@ from zoo_cases import CLASSIFY, PREDICT, WORDS, sentences
 
 import lego
 from lego import zoo
-from lego.probes.capture import capturing
+from lego.probes.capture import blocks, capturing, resumed
 
 HARD = {"num_attention_heads": 4, "head_kinds": ["dense", "association", "window", "dense"]}
 MODELS = {
@@ -130,6 +130,48 @@ def test_a_stream_that_is_replaced_by_that_of_another_sentence_gives_its_answers
 
         with capturing(model, streamed=swap):
             torch.testing.assert_close(model(**sentence).logits, expected)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_pass_that_is_resumed_goes_on_from_there_and_nothing_before_runs(kind, padded):
+    """From its own stream it has its own answers to the last bit, and from another the answers
+    that a pass of all blocks gives when its stream is exchanged; counts are those of a whole pass.
+    """
+    model, sentence = build(kind), given(padded)
+    own, maps, ran = [], [], []
+    with capturing(model, maps.append, own.append):
+        expected = model(**sentence).logits
+    for block in blocks(model):
+        part = next(
+            m for m in block.modules() if isinstance(m, torch.nn.LayerNorm | torch.nn.Linear)
+        )
+        part.register_forward_hook(lambda *_: ran.append(1))
+    other = torch.randn(own[0].hidden.shape, generator=torch.Generator().manual_seed(1))
+    for depth in range(len(own)):
+        seen, streams = [], []
+        ran.clear()
+        with (
+            resumed(model, depth, own[depth].hidden),
+            capturing(model, seen.append, streams.append),
+        ):
+            for _ in range(2):
+                torch.testing.assert_close(model(**sentence).logits, expected, atol=0, rtol=0)
+        assert len(ran) >= 1 if depth < len(maps) else not ran
+        assert [one.layer for one in seen] == 2 * list(range(depth, len(maps)))
+        assert [one.depth for one in streams] == 2 * list(range(len(own)))
+        for one, before in zip(streams[depth : len(own)], own[depth:], strict=True):
+            torch.testing.assert_close(one.hidden, before.hidden, atol=0, rtol=0)
+
+        def exchange(seen, depth=depth):
+            if seen.depth == depth:
+                seen.hidden = other
+
+        with capturing(model, streamed=exchange):
+            exchanged = model(**sentence).logits
+        with resumed(model, depth, other):
+            torch.testing.assert_close(model(**sentence).logits, exchanged, atol=0, rtol=0)
+    assert all("forward" not in vars(block) for block in blocks(model))
 
 
 def test_one_head_at_one_query_can_be_changed_alone():

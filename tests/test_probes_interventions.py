@@ -177,6 +177,18 @@ def test_what_heads_are_worth_adds_up_to_what_all_of_them_are():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("how", ["zero", "mean", "resample"])
+@pytest.mark.parametrize("name", ["conv-albert-nano", "hf-bert-nano"])
+def test_scores_that_start_from_what_was_kept_are_those_of_a_whole_pass(name, how):
+    torch.manual_seed(0)
+    model = zoo.build(name, TASK)
+    kept = Examples(model, SOURCE, "test", 300, how, 0)  # two batches
+    sets = [[], [(1, 0)], [(1, 0), (2, 1)], [(2, 1)], [(2, 1)], [(0, 1), (2, 1)], kept.heads]
+    for k, heads in enumerate(sets):
+        whole = Examples(model, SOURCE, "test", 300, how, 0).scores(heads)
+        assert kept.scores(heads, keep=k != 3) == whole
+
+
 def test_a_circuit_by_attribution_leaves_out_what_is_worth_least():
     torch.manual_seed(0)
     model = zoo.build("hf-gpt2-nano", CAUSAL, num_hidden_layers=2)

@@ -2,18 +2,26 @@
 
 import base64
 import json
+import re
 
 import numpy as np
 import pytest
-from handmade import resolved_after, solver
+import torch
+import yaml
+from handmade import ROLES, counter, resolved_after, solver
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 import lego
 from lego import zoo
 from lego.cli import main
 from lego.data import Sampled
-from lego.probes.patterns import attention_maps
-from lego.probes.plain import plain
-from lego.probes.results import sections
+from lego.probes.patterns import attention_maps, head_scores
+from lego.probes.plain import plain, records
+from lego.probes.resolve import resolve
+from lego.probes.results import passed, sections
 from lego.probes.run import SECTIONS
 from lego.probes.sentences import SENTENCES, clauses, sentences
 
@@ -90,3 +98,73 @@ def test_sentences_hold_the_maps_without_padding():
 
 def test_plain_numbers_have_four_digits_and_no_nan():
     assert plain(np.array([[1 / 3, np.nan], [0, 2]])) == [[0.3333, None], [0.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("build", "verdict", "roles"), [(solver, "chain", ROLES), (counter, "whole-chain", ("none",))]
+)
+def test_the_commands_tell_of_a_model_what_it_was_built_for(build, verdict, roles, tmp_path):
+    """From a folder of weights to a run that leaves them as they are, its probe and its report."""
+    build(SHORT).save_pretrained(tmp_path / "built")
+    run, out, page = tmp_path / "run", tmp_path / "run/probe.json", tmp_path / "report.html"
+    fields = {"run": str(run), "preset": "z2-n6", "fields": {"n": 3, "n_tr": 3}, "threads": 1}
+    fields |= {"model": str(tmp_path / "built"), "steps": 3, "lr": 1e-30, "batch": 8}
+    fields |= {"eval_rows": 60, "eval_every": 3, "checkpoint_every": 1, "keep_checkpoints": 3}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(fields))
+    assert main(["train", str(tmp_path / "run.yaml")]) == 0
+    where = [str(run / "model"), "chains", "--preset", "z2-n6", "n=3", "n_tr=3", "--rows", "100"]
+    assert main(["probe", *where, "--out", str(out)]) == 0
+    assert main(["report", str(run), "--out", str(page)]) == 0
+    found = json.loads(out.read_text())
+    assert found["missing"] == {}
+    assert found["fingerprint"]["verdict"] == verdict
+    layers = found["heads"][-1]["layer"] + 1
+    assert [head["role"] for head in found["heads"]] == [*roles] * layers
+    assert found["circuit"]["curve"][0]["size"] == len(found["heads"])
+    if build is solver:
+        assert found["accuracy_per_position"] == [1, 1, 1]
+        assert found["resolve"]["resolved"] == [resolved_after(depth) for depth in range(3)]
+    embedded = re.search(r'type="application/json">(.*?)</script>', page.read_text(), re.S)[1]
+    (told,) = json.loads(embedded)["runs"]
+    assert told["probe"]["fingerprint"]["verdict"] == verdict
+    assert told["followed"]["steps"] == [1, 2, 3]
+    assert f"Verdicts: {verdict} from step 1." in told["followed"]["said"]
+    assert told["followed"]["excess"][verdict] == [1, 1, 1]
+
+
+def test_a_checkpoint_for_other_words_is_probed_without_a_head(tmp_path, capsys):
+    """What does not take an answer is that of the same weights in transformers' own class."""
+    words = [SHORT.tokenizer().convert_ids_to_tokens(i) for i in range(SHORT.vocab_size)]
+    vocabulary = [*(f"word{i}" for i in range(9)), *words]
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, "[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(tmp_path)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"intermediate_size": 64, "initializer_range": 0.3}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(tmp_path)
+    where = [str(tmp_path), "chains", "--preset", "z2-n6", "n=3", "n_tr=3", "--rows", "60"]
+    assert main(["probe", *where, "--out", str(tmp_path / "probe.json")]) == 0
+    assert "no head" in capsys.readouterr().err
+    found = json.loads((tmp_path / "probe.json").read_text())
+    assert list(found["missing"]) == [name for name in SECTIONS if name != "resolve"]
+    assert not {"loss", "accuracy", *found["missing"]} & found.keys()
+    stock = zoo.build("hf-bert-nano", SHORT, init=f"pretrained:{tmp_path}", **shape)
+    expected = records(head_scores(stock, Sampled(SHORT), "test", 60))
+    for head, same in zip(found["heads"], expected, strict=True):
+        assert head == pytest.approx(same, abs=2e-4)
+    told = resolve(stock, Sampled(SHORT), "test", 60).sel(offset=0)
+    np.testing.assert_allclose(found["resolve"]["accuracy"], told.accuracy, atol=0.07)
+    assert main(["eval", *where, "--out", str(tmp_path / "eval.json")]) == 2
+
+
+def test_a_large_model_is_read_on_fewer_rows():
+    source = Sampled(SHORT)
+    assert passed(zoo.build("bert-nano", SHORT), source, "test", 1000) == 250
+    assert passed(zoo.build("bert-nano", SHORT), source, "test", 31) == 30
+    wide = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+    rows = [
+        passed(zoo.build("bert-nano", SHORT, num_hidden_layers=layers, **wide), source, "test", 999)
+        for layers in (4, 6, 30)
+    ]
+    assert 250 > rows[0] > rows[1] > rows[2] == 32 and all(count % 2 == 0 for count in rows)

@@ -28,7 +28,7 @@ function legend(entries) {
 }
 
 // ---- a chart of series {name, points: [x, y], colour, dash, marks: [filled?]}, with its numbers
-function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
+function chart({ label, xLabel, yLabel, xs, ys, series, chance, level = "chance", whole }) {
   const W = 420,
     H = 230,
     left = 46,
@@ -45,7 +45,8 @@ function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
   });
   const ticks = (ends, count) => range(count + 1).map((k) => ends[0] + ((ends[1] - ends[0]) * k) / count);
   const step = Math.max(1, Math.ceil((xs[1] - xs[0]) / 12));
-  const xTicks = whole ? ticks(xs, xs[1] - xs[0] || 1).filter((_, k) => k % step === 0) : ticks(xs, 4);
+  // Numbers below are whole: a short run would have some twice.
+  const xTicks = whole || xs[1] - xs[0] <= 12 ? ticks(xs, xs[1] - xs[0] || 1).filter((_, k) => k % step === 0) : ticks(xs, 4);
   for (const v of ticks(ys, 4)) {
     picture.append(
       svg("line", { class: "axis", x1: left, x2: W - right, y1: y(v), y2: y(v) }),
@@ -71,7 +72,7 @@ function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
   if (known(chance))
     picture.append(
       svg("line", { class: "chance", x1: left, x2: W - right, y1: y(chance), y2: y(chance) }),
-      svg("text", { x: W - right, y: y(chance) - 4, "text-anchor": "end" }, "chance"),
+      svg("text", { x: W - right, y: y(chance) - 4, "text-anchor": "end" }, level),
     );
   for (const one of series) {
     const path = one.points
@@ -86,7 +87,9 @@ function chart({ label, xLabel, yLabel, xs, ys, series, chance, whole }) {
         "stroke-dasharray": one.dash || "none",
       }),
     );
-    for (const [k, filled] of (one.marks || []).entries())
+    // A line of one point would not be seen.
+    const marks = one.marks || (one.points.length === 1 ? [true] : []);
+    for (const [k, filled] of marks.entries())
       picture.append(
         svg("circle", {
           cx: x(one.points[k][0]),

@@ -107,13 +107,17 @@ function circuit(found) {
     { name: "faithfulness", colour: colour(0), points },
     { name: "accuracy", colour: colour(1), dash: "5 4", points: accuracy },
   ];
+  const byLayer = {};
+  for (const [layer, head] of found.smallest) (byLayer[layer] = byLayer[layer] || []).push(head);
   const low = Math.min(0, ...points.map(([, v]) => v)),
     high = Math.max(1, ...points.map(([, v]) => v));
   return [
     html("h4", {}, `Circuit (${found.method})`),
     note(
       `The smallest faithful one has ${found.smallest.length} of ${found.curve[0].size} heads: ` +
-        found.smallest.map(([layer, head]) => `layer ${layer} head ${head}`).join(", ") +
+        Object.entries(byLayer)
+          .map(([layer, heads]) => `layer ${layer} head${heads.length > 1 ? "s" : ""} ${heads.join(", ")}`)
+          .join("; ") +
         ".",
     ),
     legend(series),

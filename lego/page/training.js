@@ -111,6 +111,34 @@ section("curves").append(
             series: shortcuts,
           }),
         );
+      const found = run.followed;
+      parts.push(html("h4", {}, "Whom the answers follow, by checkpoint"), note(found.missing || found.said));
+      if (found.steps) {
+        const colours = { chain: "var(--ink)" };
+        for (const one of shortcuts) colours[one.name] = one.colour; // as above
+        const followed = Object.entries(found.excess).map(([name, excess], k) => ({
+          name,
+          colour: colours[name] || colour(k),
+          points: excess.map((v, at) => [found.steps[at], v]).filter(([, v]) => known(v)),
+        }));
+        parts.push(
+          note(
+            "How far the answers agree with the chain's, or a shortcut's, beyond the same answers dealt " +
+              "to other questions: 1 when all do.",
+          ),
+          legend(followed),
+          chart({
+            label: `Whom the answers of ${run.folder} follow`,
+            xLabel: "step",
+            yLabel: "excess over control",
+            xs: [0, last],
+            ys: [followed.some((one) => one.points.some(([, v]) => v < -0.1)) ? -1 : 0, 1],
+            series: followed,
+            chance: found.level,
+            level: "followed",
+          }),
+        );
+      }
       return html("div", {}, ...parts);
     }),
   ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 
 from lego.answers import NOTHING, Score, asked
-from lego.data import Source, tensors
+from lego.data import Source, explained, tensors
 from lego.forward import forward
-from lego.probes.capture import Attended, Streamed, capturing
+from lego.probes.capture import Attended, Streamed, capturing, resumed
 from lego.probes.edges import edges
 from lego.task import Batch, Task, choose, require
 from lego.zoo.conv import TokenConv, convolve
@@ -28,6 +28,13 @@ HOW = ("zero", "mean", "resample")
 ALL_LAYERS = -1
 # What is done to a model while it reads a batch.
 Intervention = Callable[["PreTrainedModel", Batch], AbstractContextManager[None]]
+
+
+class Unit(NamedTuple):
+    """Something that a model is to do without."""
+
+    intervene: Intervention
+    depth: int = 0  # nothing is changed before so many blocks have run
 
 
 def ablate_heads(
@@ -47,7 +54,7 @@ def ablate_heads(
     choose("how", how, HOW)
     generator = np.random.default_rng(seed)
     units = {
-        (layer, head): partial(_without_head, layer, head, how, generator)
+        (layer, head): Unit(partial(_without_head, layer, head, how, generator), layer)
         for layer, heads in enumerate(head_counts(model, source, split))
         for head in range(heads)
     }
@@ -71,7 +78,7 @@ def ablate_layers(
     choose("how", how, HOW)
     generator = np.random.default_rng(seed)
     units = {
-        (layer,): partial(_without_layer, layer, how, generator)
+        (layer,): Unit(partial(_without_layer, layer, how, generator), layer)
         for layer in range(len(head_counts(model, source, split)))
     }
     return without(model, source, split, rows, ("layer",), units, progress)
@@ -96,7 +103,7 @@ def ablate_taps(
     choose("how", how, HOW)
     generator = np.random.default_rng(seed)
     units = {
-        (name, tap - conv.reach): partial(_without_tap, name, tap, how, generator)
+        (name, tap - conv.reach): Unit(partial(_without_tap, name, tap, how, generator))
         for name, conv in model.named_modules()
         if isinstance(conv, TokenConv)
         for tap in range(conv.taps)
@@ -118,10 +125,11 @@ def knock_out(
     other tokens in proportion; one that has no other gathers nothing. ``layer`` is -1 for all
     layers together; ``by_layer``: each one alone as well.
     """
+    source = explained(source)
     names = edges(source.task, source.take(split, 0, 1))
     layers = [ALL_LAYERS, *(range(len(head_counts(model, source, split))) if by_layer else ())]
     units = {
-        (name, layer): partial(_without_edge, name, layer, source.task)
+        (name, layer): Unit(partial(_without_edge, name, layer, source.task), max(layer, 0))
         for name in names
         for layer in layers
     }
@@ -134,7 +142,7 @@ def without(
     split: str,
     rows: int,
     names: tuple[str, ...],
-    units: Mapping[tuple[Any, ...], Intervention],
+    units: Mapping[tuple[Any, ...], Unit],
     progress: bool = False,
 ) -> pd.DataFrame:
     """Accuracy under each intervention, by chain position: one row a unit and position.
@@ -149,10 +157,17 @@ def without(
     with tqdm(total=len(starts) * len(units), disable=not progress, desc="ablate") as bar:
         for start in starts:
             batch = source.take(split, start, min(start + BATCH, rows))
-            intact += _score(model, source.task, batch)
-            for unit, intervene in units.items():
-                with intervene(model, batch):
-                    totals[unit] += _score(model, source.task, batch)
+            stream: list[torch.Tensor] = []
+
+            def note(seen: Streamed, stream: list[torch.Tensor] = stream) -> None:
+                stream.append(seen.hidden)
+
+            # The same kernels as under an intervention: sums in another order are other numbers.
+            with capturing(model, lambda _: None, note):
+                intact += _score(model, source.task, batch)
+            for name, (intervene, depth) in units.items():
+                with resumed(model, depth, stream[depth]), intervene(model, batch):
+                    totals[name] += _score(model, source.task, batch)
                 bar.update()
     lines = [
         (*unit, position, int(count), right / count, whole / count)

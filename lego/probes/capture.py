@@ -2,7 +2,8 @@
 
 A capturing function stands in transformers' attention registry beside "sdpa" and "eager", and hooks
 stand on the blocks: training keeps its fast path, and a probe holds no more than one layer. What is
-observed can also be replaced, which is all that an intervention is.
+observed can also be replaced, which is all that an intervention is; what comes before it need not
+be computed again.
 """
 
 from __future__ import annotations
@@ -61,7 +62,17 @@ class Attended:
         mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[rows]
         hard = self.hard and self.hard._replace(maps=self.hard.maps[rows])
         query, key, value = self.query[rows], self.key[rows], self.value[rows]
-        return Attended(self.layer, query, key, value, mask, self.scaling, hard)
+        part = Attended(self.layer, query, key, value, mask, self.scaling, hard)
+        if self._weights is not None:  # they may have been replaced
+            part._weights = self._weights[rows]
+        if self._mixed is not None:
+            part._mixed = self._mixed[rows]
+        return part
+
+    @property
+    def untouched(self) -> bool:
+        """Whether weights and outputs still are what query, key and value say."""
+        return self._weights is None and self._mixed is None
 
     @property
     def weights(self) -> torch.Tensor:
@@ -137,6 +148,52 @@ def capturing(
         yield
 
 
+@contextmanager
+def resumed(model: PreTrainedModel, depth: int, hidden: torch.Tensor) -> Iterator[None]:
+    """Within the block, each forward pass has ``hidden``, (batch, tokens, channels), as its stream
+    at a depth, and the blocks before that do not run: it is as if a sink of ``capturing`` had put
+    it there, for what is left of the cost.
+
+    Depths and layers count as ever; a block that does not run gives what it was given, or at its
+    end ``hidden``, and has no attention. For models whose blocks give a tensor and nothing else, as
+    those of the zoo and transformers' current ones do. Raises ValueError as ``capturing`` does.
+    """
+    if depth == 0:
+
+        def start(seen: Streamed) -> None:
+            if seen.depth == 0:
+                seen.hidden = hidden
+
+        with capturing(model, streamed=start):
+            yield
+        return
+    ran = 0
+
+    def begin(*_: object) -> None:
+        nonlocal ran
+        ran = 0
+
+    def late(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            nonlocal ran
+            ran += 1
+            if ran > depth:
+                return forward(*args, **kwargs)
+            for capture in _running:
+                if capture.model is model:
+                    capture.layer += 1
+            given = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+            return hidden if ran == depth else given
+
+        return run
+
+    with ExitStack() as stack:
+        stack.enter_context(_removed(model.base_model.register_forward_pre_hook(begin)))
+        for block in blocks(model):
+            stack.enter_context(_running_instead(block, late(block.forward)))
+        yield
+
+
 def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
     """The distinct blocks of a model, in their order. Raises ValueError where none are known."""
     recorded = (model._can_record_outputs or {}).get("hidden_states")
@@ -156,6 +213,19 @@ def _removed(handle: Any) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def _running_instead(block: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Another forward pass for a block, in front of its class's; the hooks stay around it."""
+    own = vars(block).get("forward")
+    block.forward = forward
+    try:
+        yield
+    finally:
+        del block.forward
+        if own is not None:
+            block.forward = own
 
 
 _running: list[_Run] = []  # captures of the forward passes that go on now, the innermost last

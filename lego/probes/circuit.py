@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from lego.answers import Asked, asked
 from lego.data import Source, tensors
 from lego.probes.ablate import HOW, head_counts, instead
-from lego.probes.capture import Attended, capturing
+from lego.probes.capture import Attended, Streamed, capturing, resumed
 from lego.task import choose, require
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ STEPS = 8  # of the integral
 
 
 class Examples:
-    """The first rows of a split, read with some heads ablated."""
+    """The first rows of a split, read with some heads ablated.
+
+    What ``scores`` keeps takes a float32 a row, layer, token and channel.
+    """
 
     def __init__(
         self, model: PreTrainedModel, source: Source, split: str, rows: int, how: str, seed: int
@@ -38,19 +42,42 @@ class Examples:
         self.rows, self.how, self.seed = rows, how, seed
         self.counts = head_counts(model, source, split)
         self.heads = [(layer, h) for layer, count in enumerate(self.counts) for h in range(count)]
+        self._ablated: Collection[Head] = ()  # when the stream was kept, of each batch and depth
+        self._kept: dict[int, list[torch.Tensor]] = {}
 
     @torch.no_grad()
-    def scores(self, ablated: Collection[Head]) -> tuple[float, float]:
-        """The mean probability of the truth, and the accuracy, without some heads."""
+    def scores(self, ablated: Collection[Head], keep: bool = False) -> tuple[float, float]:
+        """The mean probability of the truth, and the accuracy, without some heads.
+
+        With ``keep`` the calls that follow start from the stream of this one, where the first head
+        is that is ablated in one of them alone: the numbers are the same.
+        """
         gates = torch.zeros(len(self.counts), max(self.counts))
         for layer, head in ablated:
             gates[layer, head] = 1
+        apart = {layer for layer, _ in {*ablated} ^ {*self._ablated}}
+        depth = min(apart, default=len(self.counts))
+        kept: dict[int, list[torch.Tensor]] = {}
         sure = right = total = 0.0
         for start in range(0, self.rows, BATCH):
-            chance, hit = self.read(start, gates)
+            stream: list[torch.Tensor] = []
+            with ExitStack() as stack:
+                if self._kept:
+                    stack.enter_context(resumed(self.model, depth, self._kept[start][depth]))
+                if keep:
+
+                    def note(seen: Streamed, stream: list[torch.Tensor] = stream) -> None:
+                        stream.append(seen.hidden)
+
+                    stack.enter_context(capturing(self.model, streamed=note))
+                chance, hit = self.read(start, gates)
+            if keep:
+                kept[start] = self._kept[start][:depth] + stream[depth:] if self._kept else stream
             sure += float(chance.sum())
             right += float(hit.sum())
             total += len(hit)
+        if keep:
+            self._ablated, self._kept = tuple(ablated), kept
         return sure / total, right / total
 
     def read(self, start: int, gates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,16 +86,19 @@ class Examples:
         gates (layers, heads): how far of the way each head is from what it gathers, 0, to what
         stands in its place, 1.
         """
-        # The same for each set of heads, so that they can be compared.
-        generator = np.random.default_rng([self.seed, start])
         batch = self.source.take(self.split, start, min(start + BATCH, self.rows))
         device = next(self.model.parameters()).device
+        moved = [bool(layer.any()) for layer in gates]
         gates = gates.to(device)
         wanted: Asked = asked(self.source.task, batch)
         given = tensors(batch, self.source.task)
         del given["labels"]
 
         def change(seen: Attended) -> None:
+            if not moved[seen.layer]:
+                return
+            # The same for each set of heads, so that they can be compared.
+            generator = np.random.default_rng([self.seed, start, seen.layer])
             gate = gates[seen.layer, : seen.value.shape[1], None]  # (heads, 1)
             other = instead(seen.mixed, self.how, generator)  # (batch, query, heads, channels)
             seen.mixed = seen.mixed + gate * (other - seen.mixed)
@@ -143,12 +173,16 @@ def circuit(
         ranked = found.sort_values("worth", kind="stable")
         order = [(int(layer), int(head)) for layer, head in ranked[["layer", "head"]].to_numpy()]
     gone: list[Head] = []
-    lines = [(len(examples.heads), -1, -1, *examples.scores(gone))]
+    lines = [(len(examples.heads), -1, -1, *examples.scores(gone, keep=True))]
     for place in tqdm(range(len(examples.heads)), disable=not progress, desc=method, unit="head"):
         left = [head for head in examples.heads if head not in gone]
-        tried = {head: examples.scores([*gone, head]) for head in order[place : place + 1] or left}
+        choice = order[place : place + 1] or left
+        alone = len(choice) == 1
+        tried = {head: examples.scores([*gone, head], keep=alone) for head in choice}
         out = max(tried, key=lambda head: tried[head][0])
         gone.append(out)
+        if not alone:
+            examples.scores(gone, keep=True)
         lines.append((len(left) - 1, *out, *tried[out]))
     columns = ["size", "layer", "head", "probability", "accuracy"]
     curve = pd.DataFrame(lines, columns=columns)

@@ -29,7 +29,7 @@ HALF_ROOT = 0x3F3504F3  # the bits of sqrt(1/2)
 def usable(seen: Attended) -> bool:
     """Whether ``sums`` can take it: elsewhere, the weights have to be looked at."""
     plain = seen.query.device.type == "cpu" and seen.query.dtype == torch.float32
-    return plain and seen.hard is None and not seen.query.requires_grad
+    return plain and seen.untouched and seen.hard is None and not seen.query.requires_grad
 
 
 def sums(

@@ -19,9 +19,9 @@ import xarray as xr
 from tqdm import tqdm
 
 from lego.answers import Asked, asked
-from lego.data import Source, tensors
+from lego.data import Source, explained, tensors
 from lego.probes.ablate import head_counts
-from lego.probes.capture import Attended, Streamed, capturing
+from lego.probes.capture import Attended, capturing, resumed
 from lego.probes.edges import PARTS
 from lego.task import Batch, Task, choose, require
 
@@ -53,10 +53,13 @@ class Pairs:
     clean_label: torch.Tensor
     corrupt_label: torch.Tensor
 
-    def margins(self, logits: torch.Tensor) -> torch.Tensor:
-        """(answers,): by how much the clean answer is ahead, from logits (pairs, length, c)."""
-        here = logits[self.pair, self.place].float()
-        label = torch.stack([self.clean_label, self.corrupt_label], dim=1)  # (answers, 2)
+    def margins(
+        self, logits: torch.Tensor, row: torch.Tensor, answer: torch.Tensor
+    ) -> torch.Tensor:
+        """By how much the clean answer is ahead, from logits (rows, length, c), of these answers in
+        these rows: (many,) each."""
+        here = logits[row, self.place[answer]].float()
+        label = torch.stack([self.clean_label, self.corrupt_label], dim=1)[answer]  # (many, 2)
         clean, corrupt = here.gather(1, label).unbind(1)
         return clean - corrupt
 
@@ -91,34 +94,33 @@ def patch_stream(
 
     Raises SettingError for a task without clauses or without such a split.
     """
+    source = explained(source)
     layers = len(head_counts(model, source, FLIPPED))
     n = source.task.layers
     won = np.zeros((layers + 1, len(PARTS), n, n))
     apart = np.zeros(n)
-    for pairs in _pairs_of(model, source, rows, cause, progress):
-        seen_clean: list[Streamed] = []
-        clean = _margins(model, pairs, pairs.clean, streamed=seen_clean.append)
-        kept = [seen.hidden for seen in seen_clean]
-        corrupt = _margins(model, pairs, pairs.corrupt)
+    for pairs in _pairs_of(model, source, rows, cause):
+        clean, theirs = _margins(model, pairs, pairs.clean)
+        corrupt, own = _margins(model, pairs, pairs.corrupt)
         np.add.at(apart, pairs.hops, clean - corrupt)
-        for part, name in enumerate(PARTS):
-            for distance in range(n):
-                where = pairs.tokens(name, distance)[..., None]  # (pairs, length, 1)
-                if not where.any():
-                    continue
-                for depth, hidden in enumerate(kept):
-
-                    def change(
-                        seen: Streamed,
-                        depth: int = depth,
-                        hidden: torch.Tensor = hidden,
-                        where: torch.Tensor = where,
-                    ) -> None:
-                        if seen.depth == depth:
-                            seen.hidden = torch.where(where, hidden, seen.hidden)
-
-                    patched = _margins(model, pairs, pairs.corrupt, streamed=change)
-                    np.add.at(won[depth, part, distance], pairs.hops, patched - corrupt)
+        sites = [(part, distance) for part in range(len(PARTS)) for distance in range(n)]
+        where = torch.stack([pairs.tokens(PARTS[part], distance) for part, distance in sites])
+        # Where a pair has no such site, nothing is patched and nothing won.
+        site, pair = where.any(2).nonzero(as_tuple=True)
+        starts = range(0, len(site), BATCH)
+        for start in tqdm(starts, disable=not progress, desc="patch stream", unit="batch"):
+            here, rows_of = site[start : start + BATCH], pair[start : start + BATCH]
+            given = {name: tensor[rows_of] for name, tensor in pairs.corrupt.items()}
+            row, answer = (rows_of[:, None] == pairs.pair).nonzero(as_tuple=True)
+            part, distance = np.array(sites)[here[row].cpu()].reshape(-1, 2).T
+            hops = pairs.hops[answer.cpu()]
+            patched = where[here, rows_of][..., None]  # (rows, length, 1)
+            for depth in range(layers + 1):
+                hidden = torch.where(patched, theirs[depth][rows_of], own[depth][rows_of])
+                with torch.no_grad(), resumed(model, depth, hidden):
+                    margins = pairs.margins(model(**given).logits, row, answer)
+                gained = margins.double().cpu().numpy() - corrupt[answer.cpu()]
+                np.add.at(won[depth], (part, distance, hops), gained)
     return _effect(won, apart, ("depth", "part", "distance"), {"part": list(PARTS)})
 
 
@@ -133,32 +135,37 @@ def patch_heads(
 
     As ``patch_stream``. NaN for heads that a layer does not have.
     """
+    source = explained(source)
     counts = head_counts(model, source, FLIPPED)
     n = source.task.layers
     won = np.zeros((len(counts), max(counts), n))
     apart = np.zeros(n)
-    for pairs in _pairs_of(model, source, rows, cause, progress):
-        seen_clean: list[Attended] = []
-        clean = _margins(model, pairs, pairs.clean, attended=seen_clean.append)
-        kept = [seen.mixed for seen in seen_clean]
-        corrupt = _margins(model, pairs, pairs.corrupt)
+    heads = [(layer, head) for layer, count in enumerate(counts) for head in range(count)]
+    for pairs in _pairs_of(model, source, rows, cause):
+        kept: list[torch.Tensor] = []  # (pairs, query, heads, channels), in each layer
+
+        def note(seen: Attended, kept: list[torch.Tensor] = kept) -> None:
+            kept.append(seen.mixed)
+
+        clean, _ = _margins(model, pairs, pairs.clean, note)
+        corrupt, stream = _margins(model, pairs, pairs.corrupt, lambda _: None)
         np.add.at(apart, pairs.hops, clean - corrupt)
-        for layer, mixed in enumerate(kept):
-            for head in range(counts[layer]):
+        for layer, head in tqdm(heads, disable=not progress, desc="patch heads", unit="head"):
 
-                def change(
-                    seen: Attended,
-                    layer: int = layer,
-                    head: int = head,
-                    mixed: torch.Tensor = mixed,
-                ) -> None:
-                    if seen.layer == layer:
-                        new = seen.mixed.clone()  # (pairs, query, heads, channels)
-                        new[:, :, head] = mixed[:, :, head]
-                        seen.mixed = new
+            def change(
+                seen: Attended,
+                layer: int = layer,
+                head: int = head,
+                kept: list[torch.Tensor] = kept,
+            ) -> None:
+                if seen.layer == layer:
+                    new = seen.mixed.clone()
+                    new[:, :, head] = kept[layer][:, :, head]
+                    seen.mixed = new
 
-                patched = _margins(model, pairs, pairs.corrupt, attended=change)
-                np.add.at(won[layer, head], pairs.hops, patched - corrupt)
+            with resumed(model, layer, stream[layer]):
+                patched, _ = _margins(model, pairs, pairs.corrupt, change)
+            np.add.at(won[layer, head], pairs.hops, patched - corrupt)
     for layer, count in enumerate(counts):
         won[layer, count:] = np.nan
     return _effect(won, apart, ("layer", "head"), {})
@@ -189,14 +196,14 @@ def _effect(
 
 
 def _pairs_of(
-    model: PreTrainedModel, source: Source, rows: int, cause: int | None, progress: bool
+    model: PreTrainedModel, source: Source, rows: int, cause: int | None
 ) -> Iterator[Pairs]:
     """The pairs of the first rows, a batch at a time."""
     choose("split", FLIPPED, source.splits)
     require(rows >= 2 and rows % 2 == 0, "rows", rows, "2, 4, ... (pairs of rows)")
     model.eval()
     device = next(model.parameters()).device
-    for start in tqdm(range(0, rows, BATCH), disable=not progress, desc="pairs", unit="batch"):
+    for start in range(0, rows, BATCH):
         batch = source.take(FLIPPED, start, min(start + BATCH, rows))
         yield pairs_in(source.task, batch, device, cause)
 
@@ -255,8 +262,11 @@ def _margins(
     pairs: Pairs,
     given: dict[str, torch.Tensor],
     attended: Callable[[Attended], None] | None = None,
-    streamed: Callable[[Streamed], None] | None = None,
-) -> np.ndarray:
-    """(answers,) float64: the margins of one pass, observed or changed."""
-    with capturing(model, attended, streamed):
-        return pairs.margins(model(**given).logits).double().cpu().numpy()
+) -> tuple[np.ndarray, list[torch.Tensor]]:
+    """(answers,) float64: the margins of one pass, and its stream, (pairs, length, channels) at
+    each depth."""
+    stream: list[torch.Tensor] = []
+    with capturing(model, attended, lambda seen: stream.append(seen.hidden)):
+        logits = model(**given).logits
+    every = torch.arange(len(pairs.pair), device=logits.device)
+    return pairs.margins(logits, pairs.pair, every).double().cpu().numpy(), stream

@@ -12,7 +12,7 @@ import torch
 from einops import einsum, rearrange, repeat
 from tqdm import tqdm
 
-from lego.data import Source, tensors
+from lego.data import Source, explained, tensors
 from lego.probes import fused
 from lego.probes.capture import Attended, capturing
 from lego.probes.edges import edges
@@ -72,6 +72,7 @@ def head_scores(
     Memory depends on neither rows nor layers. Raises SettingError for fewer than 2 rows.
     """
     require(rows >= 2, "rows", rows, "2 or more")
+    source = explained(source)
     model.eval()
     sums: dict[int, _Sums] = {}  # by layer
     starts = range(0, rows - 1, BATCH)  # so that no batch has one sentence alone

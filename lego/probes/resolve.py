@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from tqdm import tqdm
 
 from lego.answers import asked
-from lego.data import Source, tensors
+from lego.data import Source, explained, tensors
 from lego.task import Batch, Task, choose, require
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def streams(
     such variable or does not ask for it; ``where`` as in ``resolve``.
     """
     model.eval()
+    source = explained(source) if where != ANSWER else source
     device = next(model.parameters()).device
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     for start in tqdm(range(0, rows, BATCH), disable=not progress, desc="stream", unit="batch"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lego.data import Source
 from lego.probes import ablate, patch, resolve, shortcuts
+from lego.probes.capture import blocks
 from lego.probes.circuit import circuit, smallest
 from lego.probes.lens import logit_lens
 from lego.probes.plain import plain, records
@@ -17,17 +18,31 @@ from lego.task import SettingError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PASSED = 250  # rows of what takes a pass of the model for each head or site
+# Of what takes a pass of the model for each head or site: rows, and the least of them for a model
+# that is so large that they would take more than so many operations, half a minute of a core.
+PASSED, FEWEST = 250, 32
+OPERATIONS = 2e12
+HEADLESS = (
+    "its checkpoint has no head for this task: a run can start from it (init: pretrained:...)"
+)
 GREEDY = 12  # heads; the circuit of a model with more goes by gradients
 
 
 def sections(
-    model: PreTrainedModel, source: Source, split: str, rows: int, progress: bool = False
+    model: PreTrainedModel,
+    source: Source,
+    split: str,
+    rows: int,
+    progress: bool = False,
+    headless: bool = False,
 ) -> dict[str, Any]:
-    """All that follows: a section for each name, and ``missing``, name -> why it is not there."""
+    """All that follows: a section for each name, and ``missing``, name -> why it is not there.
+
+    ``headless``: the model's answers mean nothing, and what is measured by them is missing.
+    """
     found: dict[str, Any] = {}
     missing: dict[str, str] = {}
-    few = min(rows, PASSED) // 2 * 2
+    few = passed(model, source, split, rows)
     calls = {
         "resolve": lambda: resolution(model, source, split, rows, progress),
         "lens": lambda: lens(model, source, split, rows, progress),
@@ -37,11 +52,27 @@ def sections(
         "circuit": lambda: faithful(model, source, split, few, progress),
     }
     for name, call in calls.items():
+        if headless and name != "resolve":
+            missing[name] = HEADLESS
+            continue
         try:
             found[name] = call()
         except SettingError as error:  # what this task or corpus cannot be asked
             missing[name] = str(error)
     return found | {"missing": missing}
+
+
+def passed(model: PreTrainedModel, source: Source, split: str, rows: int) -> int:
+    """How many rows, an even number, are read once for each head: ``PASSED``, or less for a model
+    with more to do, down to ``FEWEST``."""
+    counts = ablate.head_counts(model, source, split)
+    distinct = blocks(model)
+    weights = sum(weight.numel() for block in distinct for weight in block.parameters())
+    tokens = source.take(split, 0, 1)["input_ids"].shape[1]
+    # A multiplication and an addition for each weight whenever it runs.
+    operations = 2 * weights * len(counts) / len(distinct) * tokens * sum(counts)
+    most = max(FEWEST, min(PASSED, int(OPERATIONS / operations)))
+    return min(rows, most) // 2 * 2
 
 
 def resolution(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lego.data import Source
+from lego.data import Source, explained
 from lego.probes.edges import PARTS
 from lego.probes.patterns import attention_maps
 from lego.task import Batch, Task
@@ -26,6 +26,7 @@ def sentences(model: PreTrainedModel, source: Source, split: str) -> list[dict[s
     chain position of the clause that each is in, or -1; ``shape``, (layers, heads, query, key);
     ``attention``, base64 of that many bytes, 255 for 1.
     """
+    source = explained(source)
     tokenizer, task = source.task.tokenizer(), source.task
     found: list[dict[str, Any]] = []
     shown = 0

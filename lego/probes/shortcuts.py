@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lego import zoo
 from lego.answers import asked, followed
 from lego.checkpoint import checkpoints
-from lego.data import Source
+from lego.data import Source, explained
 from lego.forward import forward
 from lego.loading import load_model
 from lego.settings import Settings, read_settings
@@ -52,7 +52,7 @@ def fingerprint(
     share is NaN.
     """
     require(rows >= 1, "rows", rows, "1 or more")
-    require(source.explained, "SOURCE", type(source).__name__, "those with all columns of its task")
+    source = explained(source)
     model.eval()
     generator = np.random.default_rng(seed)
     counts: dict[str, np.ndarray] = {}
@@ -133,7 +133,9 @@ def over_training(
     settings = read_settings(Path(run, "config.yaml"), {})
     model, tables = _blank(settings, source.task), {}
     for path in tqdm(found, disable=not progress, desc="checkpoints"):
-        weights = load_file(path / "model.safetensors")
+        file = path / "model.safetensors"
+        require(file.is_file(), "checkpoint", str(path), "those with a model.safetensors")
+        weights = load_file(file)
         # A run of several ranks keeps its model inside of another. A tied head is stored once.
         weights = {name.removeprefix("module."): weight for name, weight in weights.items()}
         said = model.load_state_dict(weights, strict=False)

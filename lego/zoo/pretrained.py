@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import (
     AlbertModel,
+    AutoConfig,
     AutoTokenizer,
     BertModel,
     GPT2Model,
@@ -82,6 +83,16 @@ LAYOUTS = {
         GPT2Model, "wte.weight", "wpe.weight", None, {"norm": "ln_f"}, _GPT2_BLOCK, "pre", True
     ),
 }
+
+
+ENCODERS = {"bert": "bert", "roberta": "bert", "albert": "albert"}  # theirs: the zoo's
+
+
+def shape_of(source: str) -> dict[str, Any]:
+    """The fields of the config of a zoo model that takes the weights of an encoder's checkpoint."""
+    config = AutoConfig.from_pretrained(source)
+    depth = {"num_hidden_layers": config.num_hidden_layers}
+    return {k: v for k, v in (_shape(config, True) | depth).items() if v is not None}
 
 
 @torch.no_grad()
