@@ -57,7 +57,8 @@ def resolve(
     """
     choose("method", method, tuple(READOUTS))
     require(rows >= 8, "rows", rows, "8 or more")
-    stream, values = streams(model, source, split, rows, where, progress)
+    read = streams(model, source, split, rows, where, progress)
+    stream, values = read.stream.values, read.value.values
     generator = np.random.default_rng(seed)
     layers, _, n, _ = stream.shape
     found = np.full((2, layers, len(offsets), n), np.nan)
@@ -107,11 +108,11 @@ def streams(
     rows: int,
     where: str = ANSWER,
     progress: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> xr.Dataset:
     """The stream at each variable's token, and its value.
 
-    (layers, rows, positions, channels) float32, and (rows, positions) int64, -1 where a row has no
-    such variable or does not ask for it; ``where`` as in ``resolve``.
+    ``stream`` (layer, row, position, channel) float32, and ``value`` (row, position) int64, -1
+    where a row has no such variable or does not ask for it; ``where`` as in ``resolve``.
     """
     model.eval()
     source = explained(source) if where != ANSWER else source
@@ -129,7 +130,13 @@ def streams(
     n = max(value.shape[1] for _, value in parts)
     stream = [np.pad(p, ((0, 0), (0, 0), (0, n - p.shape[2]), (0, 0))) for p, _ in parts]
     values = [np.pad(v, ((0, 0), (0, n - v.shape[1])), constant_values=-1) for _, v in parts]
-    return np.concatenate(stream, axis=1), np.concatenate(values)
+    dims = ("layer", "row", "position", "channel")
+    return xr.Dataset(
+        {
+            "stream": (dims, np.concatenate(stream, axis=1)),
+            "value": (dims[1:3], np.concatenate(values)),
+        }
+    )
 
 
 def _variables(task: Task, batch: Batch, where: str) -> tuple[np.ndarray, np.ndarray]:
