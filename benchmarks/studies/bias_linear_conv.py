@@ -1,0 +1,508 @@
+"""What linear convolutional networks prefer: the least weight norm that makes a linear predictor.
+
+Two layers, circular convolution, R input channels, kernels of size K, C output channels, inputs
+x of shape (D, R):
+
+    f(x) = sum_c sum_d V_c[d] sum_{r,k} U_rc[k] x[d+k, r] = <W, x>,
+    W[j, r] = sum_c sum_{d+k=j mod D} V_c[d] U_rc[k]
+    R_{K,C}(W) = min |U|^2 + |V|^2 over weights that make W
+
+Jagadeesan, Razenshteyn, Gunasekar, "Inductive Bias of Multi-Channel Linear Convolutional Networks
+with Bounded Weight Norm", arXiv 2102.12238. What follows is our derivation.
+
+Truth, a semidefinite program: stack a_c = (U_.c, V_c), of size KR + D. W is linear in the
+off-diagonal block of Z = sum_c a_c a_c', and the cost is tr Z. Without the bound C on the rank
+of Z >= 0 that is R_K(W) = min tr Z, at most R_{K,C}, and equal to it for C >= KR + D.
+
+R = 1: one channel is enough. By Fejer and Riesz there is one real kernel u of size K with
+|u^|^2 = sum_c |U_c^|^2 at all frequencies, so |u|^2 = sum_c |U_c|^2; and v^ = W^ / (sqrt(D) u^)
+has |v^|^2 <= sum_c |V_c^|^2 by Cauchy and Schwarz.
+
+Scaling, with the unitary Fourier transform, under which W^_d = sqrt(D) sum_c V_c^[d] U_.c^[d]:
+K = D: frequencies part. At each, sum_c |V_c^|^2 + |U_.c^|^2 >= 2 |W^_d|_2 / sqrt(D), with equality
+for one channel: (2/sqrt(D)) sum_d |W^_d|_2. K = 1: W = V U', of rank C at most:
+2 |W|_nuclear for C >= min(R, D), and no weights at all for a smaller C.
+For R = 1 that is 2 |W|_2: K = 1 prefers what the support vector machine does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
+from typing import NamedTuple
+
+import cvxpy as cp
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
+
+from benchmarks import verdict
+from benchmarks.common.bilinear import bilinear, minimise
+from benchmarks.common.conv_nets import Descended, descend, linear, relu, windows
+from benchmarks.common.figures import panels, spread
+from benchmarks.page import Picture, Table
+from benchmarks.study import Found, Part, Row, Study
+from benchmarks.verdict import Check
+
+PIXELS, EXAMPLES = 16, 60  # of a pooled digit; of a task, drawn from about 360
+AGREE, NEAR = 1e-6, 1.05  # the criterion
+
+
+class Shape(NamedTuple):
+    inputs: int  # R
+    length: int  # D
+    kernel: int  # K
+    channels: int  # C
+
+    @property
+    def enough(self) -> bool:
+        """Whether C is known to be large enough for the norm not to depend on it."""
+        return self.inputs == 1 or self.kernel == self.length or self.channels >= self.inputs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``levels``: margins of the linear nets at which their cost is noted; the last ends it."""
+
+    seeds: int
+    shapes: tuple[Shape, ...]
+    starts: int
+    levels: tuple[float, ...]
+    kernels: tuple[int, ...]
+    relu_kernels: tuple[int, ...]
+    relu_levels: tuple[float, ...]
+    tasks: tuple[tuple[int, int], ...] = ((3, 8), (0, 1))
+    channels: tuple[int, ...] = (1, 4)
+    relu_channels: tuple[int, ...] = (1, 8)
+
+
+def predictor(shape: Shape, seed: int) -> np.ndarray:
+    """A Gaussian W, float64 (D, R)."""
+    return np.random.default_rng([seed, *shape[:2]]).normal(size=(shape.length, shape.inputs))
+
+
+# The truth: Z >= 0 of size KR + D.
+
+
+def program(shape: Shape) -> tuple[cp.Expression, cp.Expression]:
+    """tr Z, and W (D, R) as it depends on Z."""
+    inputs, length, kernel, _ = shape
+    size = kernel * inputs
+    z = cp.Variable((size + length, size + length), PSD=True)
+    parts = np.zeros((length, inputs, *z.shape))
+    for j, r, k in product(range(length), range(inputs), range(kernel)):
+        parts[j, r, r * kernel + k, size + (j - k) % length] = 1
+    made = parts.reshape(length * inputs, -1) @ cp.vec(z, order="C")
+    return cp.trace(z), cp.reshape(made, (length, inputs), order="C")
+
+
+def least(cost: cp.Expression, constraints: list[cp.Constraint], gap: float = 1e-8) -> float:
+    """The value of a convex program, to a gap that is absolute and relative."""
+    tight = {"tol_gap_abs": gap, "tol_gap_rel": gap, "tol_feas": gap}
+    return float(cp.Problem(cp.Minimize(cost), constraints).solve(solver=cp.CLARABEL, **tight))
+
+
+def least_norm(shape: Shape, w: np.ndarray, gap: float = 1e-8) -> float:
+    """R_K of W (D, R), C being large enough."""
+    cost, made = program(shape)
+    size = np.linalg.norm(w)
+    return float(size) * least(cost, [made == w / size], gap)
+
+
+def closed_form(w: np.ndarray, kernel: int) -> float:
+    """R_K of W (D, R) for K = 1 and K = D; NaN else."""
+    length = len(w)
+    if kernel == 1:
+        return 2 * float(np.linalg.svd(w, compute_uv=False).sum())
+    if kernel == length:
+        groups = np.linalg.norm(np.fft.fft(w, axis=0, norm="ortho"), axis=1)
+        return 2 / length**0.5 * float(groups.sum())
+    return float("nan")
+
+
+def truths(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
+    """The program's R_K, and the closed form where there is one."""
+    shapes = {Shape(*shape)._replace(channels=0) for shape in settings.shapes}
+    for seed, shape in product(seeds, sorted(shapes)):
+        w = predictor(shape, seed)
+        yield {
+            "seed": seed, "R": shape.inputs, "D": shape.length, "K": shape.kernel,
+            "sdp": least_norm(shape, w, gap=1e-10), "closed": closed_form(w, shape.kernel),
+        }  # fmt: skip
+
+
+def weights(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
+    """The least of all starts, and how many of them found it."""
+    shapes = sorted(Shape(*shape) for shape in settings.shapes)
+    for (inputs, length), group in groupby(shapes, key=lambda shape: shape[:2]):
+        cells = list(product(seeds, group))
+        kernel, channels = (max(cell[1][i] for cell in cells) for i in (2, 3))
+        start = torch.zeros(len(cells), settings.starts, channels, inputs * kernel + length)
+        start = start.double()
+        for cell, (seed, shape) in zip(start, cells, strict=True):
+            size = inputs * shape.kernel + length
+            rng = np.random.default_rng([seed, *shape])
+            drawn = rng.normal(size=(settings.starts, shape.channels, size))
+            here = [r * kernel + k for r in range(inputs) for k in range(shape.kernel)]
+            here += range(inputs * kernel, inputs * kernel + length)
+            drawn /= (shape.channels * size) ** 0.5
+            cell[:, : shape.channels, here] = torch.from_numpy(drawn)
+        w = np.array([predictor(shape, seed).ravel() for seed, shape in cells])
+        scale = np.linalg.norm(w, axis=1)
+        target = torch.from_numpy(w / scale[:, None]).repeat_interleave(settings.starts, 0)
+        reached, off = minimise(bilinear(inputs, length, kernel), target, start.flatten(0, 1))
+        made = reached.where(off < AGREE / 100, torch.inf).view(len(cells), -1)
+        for (seed, shape), size, norm in zip(cells, scale, made.numpy(), strict=True):
+            best = norm.min()
+            yield {
+                "seed": seed, "R": inputs, "D": length, "K": shape.kernel, "C": shape.channels,
+                "norm": size * best, "found": float((norm <= best * (1 + AGREE)).mean()),
+            }  # fmt: skip
+
+
+def digits(task: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Examples of two digits pooled to 4x4, their mean taken away and the longest of length 1,
+    (EXAMPLES, PIXELS), and labels of -1 and 1, (EXAMPLES,)."""
+    images, labels = load_digits(return_X_y=True)
+    rows = np.flatnonzero(np.isin(labels, task))
+    rows = np.random.default_rng([seed, *task]).choice(rows, EXAMPLES, replace=False)
+    x = rearrange(images[rows], "n (h i w j) -> n (h w) (i j)", h=4, w=4, i=2).mean(2)
+    x -= x.mean(0)
+    return x / np.linalg.norm(x, axis=1).max(), np.where(labels[rows] == task[0], 1.0, -1.0)
+
+
+class Cell(NamedTuple):
+    seed: int
+    task: tuple[int, int]
+    kernel: int
+    channels: int
+
+
+def train(
+    cells: Sequence[Cell], levels: Sequence[float], active: bool
+) -> tuple[Descended, np.ndarray]:
+    """A net for each cell from small Gaussian weights, with a ReLU or without; and its mean
+    gradient by the input, which is W of a linear net, (batch, D)."""
+    wide, channels = (max(sizes) for sizes in list(zip(*cells, strict=True))[2:])
+    kernel = torch.zeros(len(cells), channels, wide, dtype=torch.float64)
+    weight = torch.zeros(len(cells), channels, PIXELS, dtype=torch.float64)
+    for u, v, (seed, task, k, c) in zip(kernel, weight, cells, strict=True):
+        rng = np.random.default_rng([seed, *task, k, c])
+        u[:c, :k] = torch.from_numpy(0.1 * rng.normal(size=(c, k)))
+        v[:c] = torch.from_numpy(0.1 * rng.normal(size=(c, PIXELS)))
+    data = [digits(cell.task, cell.seed) for cell in cells]
+    x, labels = (torch.from_numpy(np.stack(one)) for one in zip(*data, strict=True))
+    score, seen = (relu, windows) if active else (linear, torch.clone)
+    net = descend(score, seen(x), labels, kernel, weight, levels)
+    f = score(seen(x.requires_grad_()), *net[:2])
+    return net, torch.autograd.grad(f.sum(), x)[0].mean(1).numpy()
+
+
+def descended(cells: Sequence[Cell], levels: Sequence[float], active: bool) -> Iterator[Row]:
+    """``costs``: |U|^2 + |V|^2 for a margin of 1, at each level. ``spectrum``: how far the mean
+    gradient's power is spread over frequencies, |W^|_1 / (sqrt(D) |W^|_2): 1 if evenly."""
+    net, predictors = train(cells, levels, active)
+    power = np.abs(np.fft.fft(predictors, norm="ortho"))
+    spectrum = power.sum(1) / PIXELS**0.5 / np.linalg.norm(power, axis=1)
+    for i, cell in enumerate(cells):
+        row = {
+            "seed": cell.seed, "task": _versus(cell.task), "K": cell.kernel, "C": cell.channels,
+            "margin": float(net.margin[i]), "spectrum": round(float(spectrum[i]), 4),
+            "costs": net.costs[i].numpy().round(4),
+        }  # fmt: skip
+        if not active:  # R_K(W / margin)
+            w = predictors[i][:, None] / row["margin"]
+            row["norm"] = least_norm(Shape(1, PIXELS, cell.kernel, 0), w)
+        yield row
+
+
+def linear_nets(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
+    cells = product(seeds, settings.tasks, settings.kernels, settings.channels)
+    return descended([Cell(*cell) for cell in cells], settings.levels, False)
+
+
+def relu_nets(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
+    cells = product(seeds, settings.tasks, settings.relu_kernels, settings.relu_channels)
+    return descended([Cell(*cell) for cell in cells], settings.relu_levels, True)
+
+
+def margins(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
+    """The least R_K of a predictor of margin 1, and R_K of the support vector machine's."""
+    for seed, task in product(seeds, settings.tasks):
+        x, labels = digits(task, seed)
+        signed = x * labels[:, None]
+        w = cp.Variable((PIXELS, 1))
+        least(cp.norm(w), [signed @ w >= 1])
+        for kernel in settings.kernels:
+            shape = Shape(1, PIXELS, kernel, 0)
+            cost, made = program(shape)
+            best, svm = least(cost, [signed @ made >= 1]), least_norm(shape, w.value)
+            yield {"seed": seed, "task": _versus(task), "K": kernel, "least": best, "svm": svm}
+
+
+def _versus(task: tuple[int, int]) -> str:
+    return f"{task[0]} or {task[1]}"
+
+
+# What is made of it.
+
+
+def norms(found: Found) -> pd.DataFrame:
+    """Direct minimisation beside the program; ``excess`` is relative."""
+    table = found["weights"].merge(found["truths"], on=["seed", "R", "D", "K"])
+    enough = [Shape(*row).enough for row in table[["R", "D", "K", "C"]].itertuples(index=False)]
+    return table.assign(excess=table.norm / table.sdp - 1, enough=enough)
+
+
+def ratios(found: Found) -> pd.DataFrame:
+    """R_K over the least R_K of a predictor of the same margin: of descent, and of the SVM."""
+    table = found["linear"].merge(found["margins"], on=["seed", "task", "K"])
+    return table.assign(ratio=table.norm / table.least, svm=table.svm / table.least)
+
+
+def judge(found: Found, settings: Settings) -> list[Check]:
+    truth, table, nets = found["truths"], norms(found), ratios(found)
+    closed = (truth.closed / truth.sdp - 1).abs().groupby(truth.seed).max()
+    enough = table[table.enough]
+    scarce = table[(table.R > 1) & (table.K == 2) & (table.C == 2)]
+    wide = nets[nets.C.eq(max(settings.channels))]
+    svm = nets[nets.K == PIXELS].groupby("seed").svm.max()
+
+    def worst(part: pd.DataFrame) -> pd.Series:
+        return part.excess.abs().groupby(part.seed).max()
+
+    return [
+        verdict.every("closed forms at K = 1 and K = D: off the program by", closed, below=AGREE),
+        verdict.every(
+            "R = 1, any K and C: least norm over weights off the program by",
+            worst(enough[enough.R == 1]), below=AGREE,
+        ),
+        verdict.every(
+            "R = 3, C >= 3 or K = D: least norm over weights off the program by",
+            worst(enough[enough.R > 1]), below=AGREE,
+        ),
+        verdict.every(
+            "the same for R = 3, K = 2, C = 2, where C is too small",
+            worst(scarce), below=AGREE, control=True,
+        ),
+        verdict.every(
+            "least margin of all that gradient descent reached",
+            nets.groupby("seed").margin.min(), above=settings.levels[-1],
+        ),
+        verdict.every(
+            f"R_K(W)/R* of gradient descent, C = {max(settings.channels)}, worst task and K",
+            wide.groupby("seed").ratio.max(), below=NEAR,
+        ),
+        verdict.every(
+            "the same of the l2 support vector machine, K = D, worst task",
+            svm, below=NEAR, control=True,
+        ),
+    ]  # fmt: skip
+
+
+def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
+    table, nets, active = norms(found), ratios(found), found["relu"]
+    groups = table.groupby(["R", "D", "K", "C"])
+    yield Table(
+        "Least norm over weights against the program",
+        groups.agg(
+            median_norm=("norm", "median"), median_excess=("excess", "median"),
+            largest_excess=("excess", "max"), starts_that_found_it=("found", "mean"),
+        ).reset_index(),
+    )  # fmt: skip
+    yield Picture(
+        "norms",
+        _draw_norms(table),
+        "Left: R_K(W)/|W| against K for one input channel, the program's (line and band: median "
+        "and range of the seeds) and the least norm over weights (marks: medians). Right: relative "
+        "excess of the least norm over the program with three input channels (a mark a seed; "
+        "smaller ones than 1e-11 at 1e-11): C matters where it is smaller than R.",
+    )
+    yield Table(
+        f"Gradient descent at a margin of {settings.levels[-1]:g}: R_K(W)/R*",
+        nets.groupby(["task", "K", "C"])
+        .agg(
+            descent_median=("ratio", "median"), descent_largest=("ratio", "max"),
+            svm_median=("svm", "median"), svm_least=("svm", "min"), R_star=("least", "median"),
+        ).reset_index(),
+    )  # fmt: skip
+    yield Picture(
+        "descent",
+        _draw_descent(nets, settings),
+        "Left and middle: R_K(W)/R* of gradient descent and of the l2 support vector machine "
+        "(medians and ranges of the seeds). Right: weight norm over margin, divided by R*, as the "
+        "margin grows (K = D, largest C): an upper bound of R_K(W)/R*.",
+    )
+    both = pd.concat([found["linear"].assign(net="linear"), active.assign(net="ReLU")])
+    both["cost"] = both.costs.str[-1]
+    yield Table(
+        "With a ReLU, and without: weight norm for a margin of 1 (reported, not judged)",
+        both.groupby(["net", "task", "K", "C"])
+        .agg(
+            nets=("cost", "size"), separated=("cost", "count"), cost_median=("cost", "median"),
+            cost_least=("cost", "min"), cost_largest=("cost", "max"),
+            spectrum=("spectrum", "median"),
+        ).reset_index(),
+    )  # fmt: skip
+    yield Table("How often the trend is there (reported, not judged)", _trends(both))
+    yield Picture(
+        "relu",
+        _draw_relu(both),
+        "Weight norm for a margin of 1 against K (left and middle), and how evenly the mean "
+        "gradient by the input spreads over frequencies (right; 1: evenly, 1/sqrt(D): one "
+        "frequency): medians and ranges of the seeds, on the right of seeds and tasks.",
+    )
+
+
+def _trends(both: pd.DataFrame) -> pd.DataFrame:
+    """Of pairs (seed, task): how often a larger K, or a larger C, costs less."""
+    lines = []
+    for net, part in both.groupby("net"):
+        few, many = part.C.min(), part.C.max()
+        cost = part.pivot(index=["seed", "task"], columns=["K", "C"], values="cost")
+        spectrum = part.pivot(index=["seed", "task"], columns=["K", "C"], values="spectrum")
+        for c in (few, many):
+            lines.append((net, f"K = {PIXELS} costs less than K = 1, C = {c}",
+                          (cost[PIXELS, c] < cost[1, c]).mean()))  # fmt: skip
+            lines.append((net, f"K = {PIXELS} has fewer frequencies than K = 1, C = {c}",
+                          (spectrum[PIXELS, c] < spectrum[1, c]).mean()))  # fmt: skip
+        for k in (1, PIXELS):
+            lines.append((net, f"C = {many} costs 5 % less than C = {few} or more, K = {k}",
+                          (cost[k, many] < 0.95 * cost[k, few]).mean()))  # fmt: skip
+    return pd.DataFrame(lines, columns=["net", "trend", "share of seeds and tasks"])
+
+
+def _by_kernel(part: pd.DataFrame, column: str, index: str | list[str] = "seed") -> pd.DataFrame:
+    return part.pivot_table(index=index, columns="K", values=column)
+
+
+def _draw_norms(table: pd.DataFrame) -> Figure:
+    figure, ((left, right),) = panels(1, 2)
+    sizes = {
+        (s, r): np.linalg.norm(predictor(Shape(r, d, 0, 0), s))
+        for s, r, d in table[["seed", "R", "D"]].drop_duplicates().itertuples(index=False)
+    }
+    table = table.assign(size=[sizes[key] for key in zip(table.seed, table.R, strict=True)])
+    one = table[table.R == 1].assign(sdp=table.sdp / table["size"], norm=table.norm / table["size"])
+    program = _by_kernel(one, "sdp")
+    spread(left, program.columns, program.to_numpy(), "program")
+    for mark, (c, part) in zip("ox+", one.groupby("C"), strict=False):
+        middle = part.groupby("K").norm.median()
+        left.plot(middle.index, middle, mark, label=f"weights, C = {c}", fillstyle="none")
+    left.set(xlabel="kernel size K", ylabel="R_K(W) / |W|", title="R = 1, D = 8")
+    for c, part in table[table.R > 1].groupby("C"):
+        right.plot(part.K + 0.12 * (c - 2), part.excess.abs().clip(1e-11), ".", label=f"C = {c}")
+    right.axhline(AGREE, color="black", lw=0.5)
+    right.set(xlabel="kernel size K", ylabel="excess", title="R = 3, D = 6", yscale="log")
+    for axis in (left, right):
+        axis.legend(frameon=False)
+    return figure
+
+
+def _draw_descent(nets: pd.DataFrame, settings: Settings) -> Figure:
+    figure, (axes,) = panels(1, 3)
+    for axis, (task, part) in zip(axes, nets.groupby("task"), strict=False):
+        svm = _by_kernel(part, "svm")
+        spread(axis, svm.columns, svm.to_numpy(), "SVM")
+        for c, some in part.groupby("C"):
+            ratio = _by_kernel(some, "ratio")
+            spread(axis, ratio.columns, ratio.to_numpy(), f"descent, C = {c}")
+        axis.axhline(NEAR, color="black", lw=0.5)
+        axis.set(xlabel="kernel size K", ylabel="R_K(W) / R*", title=f"digits {task}")
+        axis.legend(frameon=False)
+    last = nets[(nets.K == PIXELS) & (nets.C.max() == nets.C)]
+    for task, part in last.groupby("task"):
+        cost = np.array(part.costs.tolist()) / part.least.to_numpy()[:, None]
+        spread(axes[-1], np.array(settings.levels), cost, task)
+    axes[-1].set(xlabel="margin", ylabel="|weights|^2 / margin / R*", xscale="log")
+    axes[-1].legend(frameon=False)
+    return figure
+
+
+def _draw_relu(both: pd.DataFrame) -> Figure:
+    figure, (axes,) = panels(1, 3)
+    both = both[both.K.isin(both[both.net == "ReLU"].K)]
+    for axis, (task, part) in zip(axes, both.groupby("task"), strict=False):
+        for (net, c), some in part.groupby(["net", "C"]):
+            cost = _by_kernel(some, "cost")
+            spread(axis, cost.columns, cost.to_numpy(), f"{net}, C = {c}")
+        axis.set(xlabel="kernel size K", ylabel="|weights|^2 / margin", title=f"digits {task}")
+        axis.set(yscale="log")
+        axis.legend(frameon=False, fontsize="small")
+    for (net, c), some in both.groupby(["net", "C"]):
+        even = _by_kernel(some, "spectrum", ["seed", "task"])
+        spread(axes[-1], even.columns, even.to_numpy(), f"{net}, C = {c}")
+    axes[-1].set(xlabel="kernel size K", ylabel="spread over frequencies")
+    return figure
+
+
+SINGLE = tuple(Shape(1, 8, k, c) for k, c in product((1, 2, 3, 4, 6, 8), (1, 2, 4)))
+# Fewer channels can make no W, or only some, with these K: as many as are needed, and more.
+MULTI = tuple(
+    Shape(3, 6, k, c)
+    for k, c in ((1, 3), (1, 4), (2, 2), (2, 3), (3, 2), (3, 3), (4, 2), (4, 3), (6, 1), (6, 2))
+)
+LEVELS, KERNELS, ENDS = (10.0, 30.0, 100.0, 300.0, 1000.0), (1, 2, 4, 8, PIXELS), (1, 4, PIXELS)
+
+STUDY = Study(
+    claim="""
+    The least squared weight norm that makes a linear predictor in a two-layer linear convolutional
+    network is the value of a semidefinite program. With one input channel it does not depend on
+    the number C of output channels; with several it does, until C is large enough. It is twice
+    the nuclear norm for kernels of size 1, and a group norm of the Fourier coefficients for
+    kernels as long as the input. Gradient descent on real data finds the predictor with the least
+    such norm for its margin.
+    """,
+    source="""
+    Jagadeesan, Razenshteyn, Gunasekar, "Inductive Bias of Multi-Channel Linear Convolutional
+    Networks with Bounded Weight Norm", arXiv 2102.12238, abstract.
+    """,
+    criterion=f"""
+    On every seed: closed forms, program and direct minimisation over weights agree to {AGREE:g},
+    relative, wherever C is large enough; and at a margin of {LEVELS[-1]:g} the norm R_K(W) of what
+    gradient descent found, with 4 output channels, is at most {NEAR} times the least norm R* of a
+    predictor of that margin, for every task and K. Controls: with 3 input channels, K = 2 and
+    C = 2 the norm is not the program's; the l2 support vector machine's predictor is not near R*
+    for K = D.
+    """,
+    method="""
+    Gaussian predictors W with R input channels of length D; the program by CLARABEL; the least
+    weights by an augmented Lagrangian with Newton steps from 6 random starts, the best of which
+    counts. Cells in which too few channels can make no W are left out. Descent: 60 examples of two
+    digits of scikit-learn, pooled to 4x4, centred, as sequences of D = 16; log of the exponential
+    loss, steps as large as the curvature allows, until the margin is at its last level; one output
+    channel too. The same nets with a ReLU are reported, since the theory says nothing of them.
+    """,
+    reconstruction="""
+    We know the claims from the paper's abstract. The derivation of the program, of the scaling of
+    the closed forms (the paper may normalise otherwise) and of the sufficiency of one channel is
+    ours, at the top of the study's file; so are data, sizes and thresholds, and the ReLU part,
+    for which the paper used MNIST and CIFAR-10.
+    """,
+    scales={
+        "smoke": Settings(
+            2,
+            tuple(shape for shape in (*SINGLE, *MULTI) if shape.channels < 4),
+            2,
+            (10.0, 300.0),
+            (1, PIXELS),
+            (1, PIXELS),
+            (10.0,),
+        ),
+        "cpu": Settings(10, (*SINGLE, *MULTI), 6, LEVELS, KERNELS, ENDS, (10.0, 50.0)),
+        "paper": Settings(20, (*SINGLE, *MULTI), 12, LEVELS, KERNELS, KERNELS, (10.0, 300.0)),
+    },
+    parts={
+        "truths": Part(truths),
+        "margins": Part(margins),
+        "weights": Part(weights, batched=True, cells=("shapes",)),
+        "linear": Part(linear_nets, batched=True, cells=("tasks", "kernels", "channels")),
+        "relu": Part(relu_nets, batched=True, cells=("tasks", "relu_kernels", "relu_channels")),
+    },
+    judge=judge,
+    show=show,
+)
