@@ -45,6 +45,7 @@ def batched(study: Study) -> dict[str, tuple[Part, Any]]:
 
 
 def compare(part: Part, settings: Any, rounds: int = ROUNDS) -> Race:
+    """A race of what ``same_rows`` has seen."""
     seeds = range(settings.seeds)
 
     def batch() -> int:
@@ -53,7 +54,8 @@ def compare(part: Part, settings: Any, rounds: int = ROUNDS) -> Race:
     def loop() -> int:
         return len(list(one_by_one(part, settings, seeds)))
 
-    return race("rows", {"one batch": batch, "a loop over seeds and cells": loop}, rounds)
+    contestants = {"one batch": batch, "a loop over seeds and cells": loop}
+    return race("rows", contestants, rounds, warm=True)
 
 
 def one_by_one(part: Part, settings: Any, seeds: Sequence[int]) -> Iterator[Row]:
