@@ -49,24 +49,13 @@ from benchmarks import verdict
 from benchmarks.common.bilinear import bilinear, minimise
 from benchmarks.common.conv_nets import Descended, descend, linear, relu, windows
 from benchmarks.common.figures import panels, spread
+from benchmarks.common.induced_norm import Shape, closed_form, least, least_norm, program
 from benchmarks.page import Picture, Table
 from benchmarks.study import Found, Part, Row, Study
 from benchmarks.verdict import Check
 
 PIXELS, EXAMPLES = 16, 60  # of a pooled digit; of a task, drawn from about 360
 AGREE, NEAR = 1e-6, 1.05  # the criterion
-
-
-class Shape(NamedTuple):
-    inputs: int  # R
-    length: int  # D
-    kernel: int  # K
-    channels: int  # C
-
-    @property
-    def enough(self) -> bool:
-        """Whether C is known to be large enough for the norm not to depend on it."""
-        return self.inputs == 1 or self.kernel == self.length or self.channels >= self.inputs
 
 
 @dataclass(frozen=True)
@@ -88,45 +77,6 @@ class Settings:
 def predictor(shape: Shape, seed: int) -> np.ndarray:
     """A Gaussian W, float64 (D, R)."""
     return np.random.default_rng([seed, *shape[:2]]).normal(size=(shape.length, shape.inputs))
-
-
-# The truth: Z >= 0 of size KR + D.
-
-
-def program(shape: Shape) -> tuple[cp.Expression, cp.Expression]:
-    """tr Z, and W (D, R) as it depends on Z."""
-    inputs, length, kernel, _ = shape
-    size = kernel * inputs
-    z = cp.Variable((size + length, size + length), PSD=True)
-    parts = np.zeros((length, inputs, *z.shape))
-    for j, r, k in product(range(length), range(inputs), range(kernel)):
-        parts[j, r, r * kernel + k, size + (j - k) % length] = 1
-    made = parts.reshape(length * inputs, -1) @ cp.vec(z, order="C")
-    return cp.trace(z), cp.reshape(made, (length, inputs), order="C")
-
-
-def least(cost: cp.Expression, constraints: list[cp.Constraint], gap: float = 1e-8) -> float:
-    """The value of a convex program, to a gap that is absolute and relative."""
-    tight = {"tol_gap_abs": gap, "tol_gap_rel": gap, "tol_feas": gap}
-    return float(cp.Problem(cp.Minimize(cost), constraints).solve(solver=cp.CLARABEL, **tight))
-
-
-def least_norm(shape: Shape, w: np.ndarray, gap: float = 1e-8) -> float:
-    """R_K of W (D, R), C being large enough."""
-    cost, made = program(shape)
-    size = np.linalg.norm(w)
-    return float(size) * least(cost, [made == w / size], gap)
-
-
-def closed_form(w: np.ndarray, kernel: int) -> float:
-    """R_K of W (D, R) for K = 1 and K = D; NaN else."""
-    length = len(w)
-    if kernel == 1:
-        return 2 * float(np.linalg.svd(w, compute_uv=False).sum())
-    if kernel == length:
-        groups = np.linalg.norm(np.fft.fft(w, axis=0, norm="ortho"), axis=1)
-        return 2 / length**0.5 * float(groups.sum())
-    return float("nan")
 
 
 def truths(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
