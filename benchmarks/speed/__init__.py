@@ -59,13 +59,19 @@ def figure(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.10g}"
 
 
-def race(unit: str, contestants: Mapping[str, Callable[[], float]], rounds: int = 9) -> Race:
+def race(
+    unit: str,
+    contestants: Mapping[str, Callable[[], float]],
+    rounds: int = 9,
+    warm: bool = False,
+) -> Race:
     """Let the contestants do their portion in turns; each returns how many units it did.
 
-    A round before the first is not counted: it compiles and fills caches.
+    A round before the first is not counted: it compiles and fills caches. ``warm``: that was done
+    before, as by a check of what they find.
     """
     rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for counted in range(-1, rounds):
+    for counted in range(0 if warm else -1, rounds):
         for name, portion in contestants.items():
             began = time.process_time()
             done = portion()
