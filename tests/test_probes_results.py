@@ -127,6 +127,7 @@ def test_the_commands_tell_of_a_model_what_it_was_built_for(build, verdict, role
     embedded = re.search(r'type="application/json">(.*?)</script>', page.read_text(), re.S)[1]
     (told,) = json.loads(embedded)["runs"]
     assert told["probe"]["fingerprint"]["verdict"] == verdict
+    assert "tell of no labels in training" in told["sentence"]  # it logged none of its 3 steps
     assert told["followed"]["steps"] == [1, 2, 3]
     assert f"Verdicts: {verdict} from step 1." in told["followed"]["said"]
     assert told["followed"]["excess"][verdict] == [1, 1, 1]
