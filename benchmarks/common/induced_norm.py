@@ -21,7 +21,7 @@ class Shape(NamedTuple):
 
     @property
     def enough(self) -> bool:
-        """Whether C is known to be large enough for the norm not to depend on it."""
+        """Whether C is proved to be large enough for the norm not to depend on it."""
         return self.inputs == 1 or self.kernel == self.length or self.channels >= self.inputs
 
 

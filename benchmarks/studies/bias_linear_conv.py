@@ -16,7 +16,8 @@ of Z >= 0 that is R_K(W) = min tr Z, at most R_{K,C}, and equal to it for C >= K
 
 R = 1: one channel is enough. By Fejer and Riesz there is one real kernel u of size K with
 |u^|^2 = sum_c |U_c^|^2 at all frequencies, so |u|^2 = sum_c |U_c|^2; and v^ = W^ / (sqrt(D) u^)
-has |v^|^2 <= sum_c |V_c^|^2 by Cauchy and Schwarz.
+has |v^|^2 <= sum_c |V_c^|^2 by Cauchy and Schwarz. In the same way R channels are enough for R
+input channels, by the matrix version of the theorem: sum_c U_.c^ U_.c^* has a factor of R kernels.
 
 Scaling, with the unitary Fourier transform, under which W^_d = sqrt(D) sum_c V_c^[d] U_.c^[d]:
 K = D: frequencies part. At each, sum_c |V_c^|^2 + |U_.c^|^2 >= 2 |W^_d|_2 / sqrt(D), with equality
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby, product
 from typing import NamedTuple
 
@@ -118,6 +120,7 @@ def weights(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
             }  # fmt: skip
 
 
+@cache
 def digits(task: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Examples of two digits pooled to 4x4, their mean taken away and the longest of length 1,
     (EXAMPLES, PIXELS), and labels of -1 and 1, (EXAMPLES,)."""
