@@ -207,7 +207,6 @@ def measure_classes(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
 
 
 def measure_networks(settings: Settings, seeds: Sequence[int]) -> Iterator[Row]:
-    """All layers trained, and (depth 0) the last alone over a fixed random matrix."""
     z = np.stack([binary(seed, settings)[0] for seed in seeds])
     width, dim = settings.width, settings.dim
     for depth in settings.depths:
@@ -391,8 +390,8 @@ def draw(found: Found, settings: Settings) -> Figure:
 STUDY = Study(
     claim="""Gradient descent on linearly separable data tends to the direction of the hard-margin
     support vector machine w^, as slowly as 1 / log t, while the loss falls as 1 / t and that of
-    points it gets wrong grows as log t: for losses with an exponential tail, for more classes,
-    and in deep linear networks.""",
+    points it gets wrong grows as log t: for losses with an exponential tail and for more classes.
+    A deep linear network tends to this direction too.""",
     source="""Soudry, Hoffer, Nacson, Gunasekar, Srebro, The implicit bias of gradient descent on
     separable data, JMLR 2018, arXiv 1710.10345, abstract. Other tails: Nacson et al., arXiv
     1803.01905, abstract. Networks with all layers trained: Ji and Telgarsky, arXiv 1810.02032,
