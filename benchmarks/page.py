@@ -66,11 +66,12 @@ def page(results: Mapping[str, Any], shown: Iterable[Table | Picture]) -> str:
         if isinstance(one, Table):
             parts += [f"## {one.title}", markdown(one.table)]
         else:
-            parts += [f"![{one.caption}]({one.name}.png)", f"*{one.caption}*"]
+            caption = _text(one.caption)
+            parts += [f"![{caption}]({one.name}.png)", f"*{caption}*"]
     parts += [
         "## How it was made",
         f"```bash\n{command(results)}\n```",
-        f"{seconds:,.0f} s of work on {machine}; lego {results['lego']}. Settings: {settings}. "
+        f"{seconds:,.0f} s of CPU time on {machine}; lego {results['lego']}. Settings: {settings}. "
         "Every number, with its seed, is in [results.json](results.json).",
     ]
     return "\n\n".join(parts) + "\n"
@@ -135,7 +136,7 @@ def _number(value: Any) -> str:
     if value is None or value != value:
         return ""
     if isinstance(value, bool | str | int):
-        return str(value)
+        return str(value).replace("|", "\\|")
     small = 0 < abs(value) < 1e-3
     return f"{value:.2g}" if small or abs(value) >= 1e7 else figure(value)
 
