@@ -117,7 +117,7 @@ def _step(
             before, row = row, [now]
             for order, coarse in enumerate(before, 1):
                 row.append(row[-1] + (row[-1] - coarse) * ((parts - order) / order))
-    return row[-1], abs(row[-1] - row[-2])
+        return row[-1], abs(row[-1] - row[-2])
 
 
 def descend(

@@ -6,7 +6,8 @@ With the kernel J J^T as it is at the start, training would end at the interpola
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -123,3 +124,32 @@ def mirrored(random: np.random.Generator, first: int, second: int, width: int) -
     the width has the first's sign turned in the first layer. Their size makes f of order 1."""
     rows = random.standard_normal((first + second, width // 2)) * width**-0.25
     return np.concatenate([rows, rows * np.repeat([[-1.0], [1.0]], [first, second], 0)], 1)
+
+
+def trained(
+    made: Sequence[tuple[LeastSquares, LeastSquares, np.ndarray]],
+    scales: Sequence[float],
+    train: Callable[[LeastSquares, np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Train each problem from alpha times its start for each scale. Returns what f becomes on the
+    whole (problems x scales, outputs) and, a number each: ``turned``, 1 - the cosine between the
+    tangent kernels at the start and at the end; ``moved``, the distance of f from the tangent
+    kernel's prediction; ``error``, the distance from the truth; ``left``, the largest residual."""
+    fitted = batch([one for one, _, _ in made], len(scales))
+    whole = batch([one for _, one, _ in made], len(scales))
+    start = np.concatenate([np.outer(scales, one[2]) for one in made])
+    end = train(fitted, start)
+    found = whole.gradient(end)[0] + whole.labels
+    return found, {
+        "turned": turned(fitted, start, end),
+        "moved": apart(found, lazy(fitted, whole, start)),
+        "error": apart(found, whole.labels),
+        "left": abs(fitted.gradient(end)[0]).max(1) / abs(fitted.labels).max(1),
+    }
+
+
+def batch(problems: Sequence[LeastSquares], copies: int) -> LeastSquares:
+    """Problems without the axis of the batch, each so many times, one after the other."""
+    names = [one.name for one in fields(problems[0])]
+    stacked = {name: np.stack([getattr(one, name) for one in problems]) for name in names}
+    return replace(problems[0], **{name: np.repeat(stacked[name], copies, 0) for name in names})
