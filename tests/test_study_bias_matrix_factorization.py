@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import linprog
 
 from benchmarks.studies.bias_matrix_factorization import (
+    EXACT,
     GATE,
     KINDS,
     STUDY,
@@ -70,9 +71,9 @@ def test_a_rotated_problem_ends_at_the_rotated_limit():
     problem = draw(SETTINGS, "gaussian", 2)
     turn = np.linalg.qr(np.random.default_rng(3).standard_normal((6, 6)))[0]
     start = 0.1 * np.eye(6)[None]
-    found = limits(Sensing(problem.labels[None], problem.measurements[None]), start, 1e-6)[0]
+    found = limits(Sensing(problem.labels[None], problem.measurements[None]), start, EXACT)[0]
     turned = turn @ problem.measurements @ turn.T
-    other = limits(Sensing(problem.labels[None], turned[None]), start, 1e-6)[0]
+    other = limits(Sensing(problem.labels[None], turned[None]), start, EXACT)[0]
     np.testing.assert_allclose(other, turn @ found @ turn.T, atol=1e-5)
     values = np.einsum("mij,ij->m", problem.measurements, found)
     np.testing.assert_allclose(values, problem.labels, atol=1e-5)

@@ -308,7 +308,7 @@ def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
                 "largest error to another depth's": cells.wrong.max(),
             }
         )
-    yield Table("Depth", pd.DataFrame(lines))
+    yield Table("Depth (alphas below the smallest measured count as that)", pd.DataFrame(lines))
     figure, axes = panels(1, 3)
     titles = {"error": "distance from argmin Q", "l1": "l1 excess", "l2": "l2 excess"}
     for (name, title), axis in zip(titles.items(), axes[0], strict=True):
@@ -323,12 +323,13 @@ def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
         figure,
         "The limit of gradient flow for each depth and alpha, median and range of the seeds: its "
         "distance from argmin Q, relative (dotted: what is allowed); by how much its l1 norm "
-        "exceeds the least l1 norm of an interpolant, and its l2 norm the least l2 norm.",
+        "exceeds the least l1 norm of an interpolant, and its l2 norm the least l2 norm (1e-12 if "
+        "less).",
     )
     figure, axes = panels(1, 3)
     titles = {"turned": "1 - cosine of kernels", "moved": "distance from the kernel's prediction"}
     for (name, title), axis in zip(
-        (titles | {"error": "test error"}).items(), axes[0], strict=True
+        (titles | {"error": "distance from the truth"}).items(), axes[0], strict=True
     ):
         for part, label in (("completion", "matrix"), ("relu", "ReLU net")):
             values = against(found[part], name)
@@ -342,13 +343,19 @@ def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
         figure,
         "Matrix completion and a ReLU net, median and range of the seeds: how far the tangent "
         "kernel has turned, how far the predictions are from those of the kernel as it was at the "
-        "start, and the distance from the truth where it was not seen, all relative.",
+        "start, and the distance from the truth (all entries; fresh points); all relative.",
     )
-    table = found["completion"].groupby("alpha")[["nuclear", "left"]].agg(["median", "max"])
-    table.columns = ["nuclear excess", "most", "residual", "largest"]
-    table["residual of the ReLU net"] = found["relu"].groupby("alpha").left.median()
-    table["its largest"] = found["relu"].groupby("alpha").left.max()
-    yield Table("Matrix completion, and what training left", table.reset_index())
+    nuclear = against(found["completion"], "nuclear")
+    left = {part: against(found[part], "left").max() for part in ("completion", "relu")}
+    by_alpha = {
+        "alpha": nuclear.columns,
+        "nuclear excess, median": nuclear.median(),
+        "largest": nuclear.max(),
+        "seeds where it is more than at the next alpha": (nuclear.diff(-1, axis=1) > 0).sum(),
+        "largest residual of the matrix": left["completion"],
+        "of the ReLU net": left["relu"],
+    }
+    yield Table("Matrix completion, and what training left", pd.DataFrame(by_alpha))
 
 
 STUDY = Study(

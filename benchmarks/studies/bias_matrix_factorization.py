@@ -19,9 +19,10 @@ That the limit is the least nuclear norm for any A_i is the paper's conjecture. 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -39,8 +40,11 @@ ALPHAS = (1e-4, 1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 GATE = 1.1  # largest over least trace: below, nearly all that fits is of least nuclear norm
 BOUND = {KINDS[0]: 0.03, KINDS[1]: 0.0065}  # of the nuclear excess
 PROVEN, LIKELY = 1e-4, 1e-3  # the alphas at which it holds
-STOP = 1e-5  # of the residual, where it may decay only as 1/t: not of commuting measurements
-WORSE = 1e-3  # a rise of the excess that is more than what the stop leaves
+# How the flow is followed: with commuting measurements to the last digits, since beside eigenvalues
+# of order 1 there are some below alpha^2; else until a residual that may decay as 1/t is small.
+EXACT: Mapping[str, Any] = {"tolerance": 1e-10, "stop": 1e-8}
+CLOSE: Mapping[str, Any] = {"tolerance": 1e-8, "stop": 1e-5}
+WORSE = 1e-3  # a rise of the excess that is more than what CLOSE leaves
 RANK = 1e-3  # an eigenvalue counts if it is at least this share of the largest
 
 
@@ -87,7 +91,6 @@ class Problem:
     least: float  # trace of an X >= 0 that fits
     most: float
     rank: int  # of the X of least trace
-    unfactored: float  # nuclear norm of the X of least Frobenius norm
     draws: int  # problems drawn until one was not vacuous
 
 
@@ -119,10 +122,7 @@ def draw(settings: Settings, kind: str, seed: int) -> Problem:
         least, matrix = extreme_trace(measurements, labels, 1)
         most, _ = extreme_trace(measurements, labels, -1)
         if most >= GATE * least:
-            flat = measurements.reshape(many, -1)
-            other = np.linalg.norm((np.linalg.pinv(flat) @ labels).reshape(side, side), "nuc")
-            found = least, most, rank(matrix), float(other), draws
-            return Problem(measurements, labels, basis, *found)
+            return Problem(measurements, labels, basis, least, most, rank(matrix), draws)
 
 
 def extreme_trace(
@@ -183,8 +183,8 @@ def measure_kind(settings: Settings, kind: str, seeds: Sequence[int]) -> list[Ro
         np.stack([one.labels for one in each]), np.stack([one.measurements for one in each])
     )
     alpha = np.array([alpha for _, alpha in cells])[:, None, None]
-    stop = AGREE / 100 if kind == "commuting" else STOP
-    found = limits(problems, alpha * np.eye(side), stop)
+    followed = EXACT if kind == "commuting" else CLOSE
+    found = limits(problems, alpha * np.eye(side), followed)
     rows: list[Row] = [
         {
             "seed": seed,
@@ -193,7 +193,6 @@ def measure_kind(settings: Settings, kind: str, seeds: Sequence[int]) -> list[Ro
             "excess": np.trace(matrix) / one.least - 1,
             "rank": rank(matrix),
             "least rank": one.rank,
-            "unfactored": one.unfactored / one.least - 1,
             "spread": one.least / one.most,
             "draws": one.draws,
         }
@@ -202,7 +201,7 @@ def measure_kind(settings: Settings, kind: str, seeds: Sequence[int]) -> list[Ro
     if kind == "commuting":
         basis = np.stack([one.basis for one in each])
         uneven = (basis * np.linspace(0.5, 2, side)) @ basis.swapaxes(1, 2)
-        others = limits(problems, alpha * uneven, stop)
+        others = limits(problems, alpha * uneven, followed)
         for row, one, matrix, other in zip(rows, each, found, others, strict=True):
             truth = finite_limit(one, row["alpha"])
             size = np.linalg.norm(truth)
@@ -211,10 +210,11 @@ def measure_kind(settings: Settings, kind: str, seeds: Sequence[int]) -> list[Ro
     return rows
 
 
-def limits(problems: Sensing, start: np.ndarray, stop: float) -> np.ndarray:
+def limits(problems: Sensing, start: np.ndarray, followed: Mapping[str, Any]) -> np.ndarray:
     """X at which the flows from U = start end, both (batch, side, side)."""
     flat = start.reshape(len(start), -1)
-    u = problems.factor(flow(problems, flat, abs(flat).max(1, keepdims=True), stop=stop))
+    floor = abs(flat).max(1, keepdims=True)
+    u = problems.factor(flow(problems, flat, floor, **followed))
     return u @ u.swapaxes(1, 2)
 
 
@@ -242,11 +242,6 @@ def judge(found: Found, settings: Settings) -> list[Check]:
             every(f"{name} at alpha = {alpha:g}", excess[alpha], below=bound),
             every(f"{name} at alpha = {large:g}", excess[large], below=bound, control=True),
         ]
-    name, unfactored = "without factors", of_kind(found, "commuting", "unfactored")[PROVEN]
-    bound = BOUND["commuting"]
-    checks.append(
-        every(f"commuting, {name}: nuclear excess", unfactored, below=bound, control=True)
-    )
     return checks
 
 
@@ -270,7 +265,6 @@ def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
                 "rank of the least trace": least.iloc[:, 0].mean(),
                 "problems drawn": int(of_kind(found, kind, "draws").iloc[:, 0].sum()),
                 "least over largest trace, worst": of_kind(found, kind, "spread").max(axis=None),
-                "excess without factors": of_kind(found, kind, "unfactored").iloc[:, 0].median(),
             }
         )
     yield Table("What is found, by kind of measurements", pd.DataFrame(lines))
@@ -291,8 +285,8 @@ def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
     yield Picture(
         "excess",
         figure,
-        "By how much the trace of the flow's limit exceeds the least trace of an X >= 0 that fits, "
-        "and its rank, against alpha: median and range of the seeds; right, the Gaussian "
+        "By how much the trace of the flow's limit exceeds the least trace of an X >= 0 that fits "
+        "(1e-8 if less), and its rank, against alpha: median and range of the seeds; right, the Gaussian "
         "measurements seed by seed. If the conjecture held there, all these lines would fall to "
         "0 to the left.",
     )
@@ -314,15 +308,16 @@ STUDY = Study(
     "The flow is integrated to its limit, all seeds and alphas of a kind in one batch; where "
     "measurements do not commute some residuals decay only as 1/t, and it ends when they are 1e-5 "
     "of the first. Truths that share no code with it: least and largest trace by semidefinite "
-    "programming, the finite-alpha limit by Newton's method on the dual. Controls: alpha = 1; no "
-    "factorisation (gradient flow on X from 0 ends at the least Frobenius norm); a start that is "
-    "no multiple of I.",
+    "programming, the finite-alpha limit by Newton's method on the dual. Controls: alpha = 1, and "
+    "a start that is no multiple of I.",
     reconstruction="The finite-alpha limit and that the excess rises with alpha are derived by us; "
     "sizes, ranks and the norm of the measurements (1) are ours. The conjecture is as the paper's "
     "abstract has it: for small steps and starts close to the origin. Li, Luo and Lyu (2020, arXiv "
     "2012.09839) refute it by examples, and describe the limit as that of greedy low-rank "
     "learning. Bounds were set after seeds 0-19, on which entries of rank 2 and 3 met .65 % in 17 "
-    "and 13 of 20: so the check is of rank 1, and rank 3 is shown.",
+    "and 13 of 20: so the check is of rank 1, and rank 3 is shown. On seeds 100-119 one flow was "
+    "3e-6 from the finite-alpha limit, which smaller steps reduced to 4e-7: the seeds shown here "
+    "are others, with those steps.",
     scales={
         "smoke": Settings(3, 10, (3, 32, 32, 20), (2, 1, 3, 2), KINDS, (1e-4, 1e-3, 1e-2, 1.0)),
         "cpu": Settings(20, 10, (3, 32, 32, 20), (2, 1, 3, 2), KINDS, ALPHAS),
