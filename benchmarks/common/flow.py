@@ -128,18 +128,25 @@ def descend(
     A step is half of the inverse of the tangent kernel's largest eigenvalue, but moves no weights
     by more than 5 % of their length. What has not ended after ``steps`` steps is left there.
     """
-    weights = np.array(start, np.float64)
+    limits = np.array(start, np.float64)
+    weights, going = limits.copy(), np.arange(len(limits))
     target = stop * abs(problems.gradient(weights)[0]).max(1)
+    largest = np.zeros(len(limits))
     for done in range(steps):
         residual, gradient = problems.gradient(weights)
-        going = abs(residual).max(1) > target
-        if not going.any():
+        rest = abs(residual).max(1) > target
+        if not rest.all():
+            limits[going] = weights
+            problems, weights, gradient = problems.take(rest), weights[rest], gradient[rest]
+            going, target, largest = going[rest], target[rest], largest[rest]
+        if not len(going):
             break
         if done % 10 == 0:
             jacobian = problems.jacobian(weights)
             largest = np.linalg.eigvalsh(jacobian @ jacobian.swapaxes(1, 2))[:, -1]
         longest = LONGEST * np.linalg.norm(weights, axis=1)
         size = np.linalg.norm(gradient, axis=1)
-        step = going / np.maximum(np.maximum(largest / STABLE, size / longest), TINY)
+        step = 1 / np.maximum(np.maximum(largest / STABLE, size / longest), TINY)
         weights = weights - step[:, None] * gradient
-    return weights
+    limits[going] = weights
+    return limits

@@ -286,9 +286,9 @@ def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
         "excess",
         figure,
         "By how much the trace of the flow's limit exceeds the least trace of an X >= 0 that fits "
-        "(1e-8 if less), and its rank, against alpha: median and range of the seeds; right, the Gaussian "
-        "measurements seed by seed. If the conjecture held there, all these lines would fall to "
-        "0 to the left.",
+        "(1e-8 if less), and its rank, against alpha: median and range of the seeds; right, the "
+        "Gaussian measurements seed by seed. If the conjecture held there, all these lines would "
+        "fall to 0 to the left.",
     )
 
 
