@@ -66,4 +66,4 @@ def test_every_notebook_and_checkpoint_is_told_of():
     for path in NOTEBOOKS:
         assert f"({path.name})" in page
     for folder in CHECKPOINTS:
-        assert f"`{folder.name}`" in page and f"models/{folder.name}/model" in told
+        assert f"`{folder.name}`" in page and folder.name in told

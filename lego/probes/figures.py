@@ -104,14 +104,14 @@ def atlas(scores: pd.DataFrame, measure: str = "role", ax: Axes | None = None) -
         else:
             first, second = ROLE_COLOURS[roles[0]], ROLE_COLOURS[roles[-1]]
             _cell(ax, at, first, "+".join(LETTERS[role] for role in roles), second)
-        seen |= dict.fromkeys([lean] if lean else [role for role in roles if role != "none"])
+        seen |= dict.fromkeys([lean] if lean else roles)
     ax.set(xlim=(-0.5, heads - 0.5), ylim=(layers - 0.5, -0.5), xlabel="head", ylabel="layer")
     ax.set(xticks=range(heads), yticks=range(layers))
     ax.tick_params(length=0)
     for side in ax.spines.values():
         side.set_visible(False)
-    names = [f"{LETTERS[role]}  {role}" for role in seen] + ["·  none"]
-    colours = [ROLE_COLOURS[role] for role in seen] + [TINT]
+    names = [f"{LETTERS[role]}  {role}" if role in LETTERS else f"·  {role}" for role in seen]
+    colours = [ROLE_COLOURS.get(role, TINT) for role in seen]
     shown = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours]
     leaning = any(map(_lean, scores.to_dict("records")))
     ax.legend(
