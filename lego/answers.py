@@ -132,9 +132,11 @@ def followed(
     a task whose labels do not stand for its answers one to one.
     """
     truth = task.answers(batch)
-    if truth.ndim == 1:  # one answer a row, asked last
-        last = np.append(asked.row[1:] != asked.row[:-1], True)[: len(asked.row)]
-        step, truth = np.where(last, 0, -1), truth[:, None]
+    if truth.ndim == 1:  # one answer a row, the last that is about a step: an end may follow it
+        about = np.flatnonzero(asked.step >= 0)
+        row, step = asked.row[about], np.full(len(asked.row), -1)
+        step[about[np.append(row[1:] != row[:-1], True)[: len(row)]]] = 0
+        truth = truth[:, None]
     else:
         step = np.where(asked.step < truth.shape[1], asked.step, -1)
     here = np.flatnonzero(step >= 0)

@@ -10,6 +10,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 import lego
 from lego import zoo
+from lego.answers import asked, followed
 from lego.data import Sampled
 from lego.evaluate import measure
 from lego.probes.shortcuts import fingerprint, history, over_training, verdict, wilson
@@ -59,6 +60,23 @@ def test_each_shortcut_is_found_where_it_is_followed(preset):
         assert found.loc[name, "agreement"] == 1
         # An answer that is always the same says nothing of whom it follows.
         assert verdict(found) == ("none" if name == "majority" else name)
+
+
+def test_the_answer_of_a_program_is_read_before_the_end_of_its_row():
+    """A decoder's last label is the end of the text, which whoever answers gets right."""
+    task = lego.load_task("cexec", "straight", form="causal")
+    batch = task.sample("test", 0, ROWS)
+    wanted = asked(task, batch)
+    answer = np.flatnonzero(np.append(wanted.row[1:] != wanted.row[:-1], True)) - 1
+    guess = task.shortcuts(batch)["last-constant"]
+    differs = guess != task.answers(batch)
+    tokens = dict(zip(task.answers(batch), wanted.label[answer], strict=True))
+    chosen = wanted.label.copy()
+    chosen[answer] = [tokens[value] for value in guess]
+    right, found = followed(task, batch, wanted, chosen)
+    assert (right == ~differs).all()
+    where, same = found["last-constant"]
+    assert (where == differs).all() and same.all()
 
 
 def test_the_counts_are_those_of_an_evaluation():
