@@ -83,11 +83,11 @@ def test_the_counts_are_those_of_an_evaluation():
     model = Replay(TASK, np.random.default_rng(0).integers(0, 2, (ROWS, 6)))
     found = fingerprint(model, Sampled(TASK), "test", ROWS)
     score = measure(model, Sampled(TASK), "test", 0, ROWS)
-    for name, (asked, chain, shortcut) in score.shortcuts.items():
+    for name, (count, chain, shortcut) in score.shortcuts.items():
         line = found.loc[name]
-        assert line["asked"] == asked
+        assert line["asked"] == count
         np.testing.assert_allclose(
-            [line["chain"], line["shortcut"]], [chain / asked, shortcut / asked]
+            [line["chain"], line["shortcut"]], [chain / count, shortcut / count]
         )
         assert line["chain"] + line["shortcut"] + line["neither"] == pytest.approx(1)
     assert found.loc["chain", "agreement"] == pytest.approx(score.right.sum() / score.asked.sum())
