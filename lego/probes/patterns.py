@@ -99,17 +99,17 @@ def head_scores(
 class _Truth:
     """A batch's edges, ready for one product with the weights of a layer.
 
-    ``columns``: (batch, columns, query * key) float32: the pairs of each of ``names``, then those
-    of SHUFFLED in another sentence, each divided by the number of queries that have one; then the
-    logarithms of the two mimicking patterns. ``even``: (batch, names and SHUFFLED) float64, the
-    share of even attention, NaN for a sentence that has no such edge.
+    ``columns``: the pairs of each of ``names`` but the separators', then those of SHUFFLED in
+    another sentence, each divided by the number of queries that have one; then what the logarithms
+    of the two mimicking patterns are more on the pattern than off it; the separators last, if at
+    all. ``even``: (batch, names and SHUFFLED) float64, the share of even attention, NaN for a
+    sentence that has no such edge.
     """
 
     names: tuple[str, ...]
-    columns: torch.Tensor
+    columns: fused.Columns
     even: torch.Tensor
-    real: torch.Tensor  # (batch, query): 1 / queries, 0 at padding
-    smoothed: torch.Tensor  # (batch, query * key): real / (1 + FLOOR * keys seen); 0 if unseen
+    smooth: torch.Tensor  # (batch, query): 1 / queries / (1 + FLOOR * keys seen), 0 at padding
     constants: torch.Tensor  # (batch, 2): what of the divergences does not depend on the weights
     entropy: float  # of even attention, summed over the batch's sentences
 
@@ -122,46 +122,73 @@ def _truth(
 ) -> _Truth:
     ids, device = batch["input_ids"], model.device
     visible = visible_keys(model, ids, source.task.pad_token_id)  # (batch, query, key)
+    seen = visible.sum(2)  # (batch, query)
+    known = seen > 0
+    part = known / known.sum(1, keepdims=True)
+    smooth = part / (1 + FLOOR * seen)
+    tensor_ids = torch.from_numpy(ids.astype(np.int64))
+    shown = None if known.all() else torch.from_numpy(known)
+    *patterns, _ = (x.numpy() for x in targets(tensor_ids, shown, is_causal(model)))
+    patterns = [np.where(visible, pattern, 0) for pattern in patterns]
+
     found = edges(source.task, batch)
     found["local"] = found["local"] | found["self"]
     names = tuple(name for name in (*SHUFFLED, *PLACED) if name in found)
+    separator = found.pop("separator", np.zeros_like(visible))  # the same keys for every query
     # Each sentence has another one's edges: all are turned by the same number of places.
     turned = np.roll(np.arange(len(ids)), generator.integers(1, len(ids)))
+    own = [found[name] for name in names if name in found]
     shuffled = [found[name][turned] for name in SHUFFLED if name in found]
-    pairs = np.stack([*(found[name] for name in names), *shuffled], 1) & visible[:, None]
-    queries = pairs.any(3).sum(2)  # (batch, columns)
-    rows, count, *plane = pairs.shape
-    columns = np.empty((rows, count + 2, *plane), np.float32)
-    share = columns[:, :count]
-    np.multiply(pairs, (1 / np.maximum(queries, 1)).astype(np.float32)[..., None, None], out=share)
-    seen = visible.sum(2)  # (batch, query)
-    even = (share.sum(3) / np.maximum(seen, 1)[:, None]).sum(2)
-    even[queries == 0] = np.nan
-    known = seen > 0
-    part = known / known.sum(1, keepdims=True)
-    entropy = float((part * np.log(np.maximum(seen, 1))).sum())
+    pairs = np.stack([*own, *shuffled, *(pattern > 0 for pattern in patterns)], 1)
+    pairs &= visible[:, None]
+    rows, count, tokens, _ = pairs.shape
+    # Sorted by column, then query, then key.
+    line, key = np.divmod(np.flatnonzero(pairs), tokens)
+    column, query = np.divmod(line, tokens)  # of rows * count columns
+    row = column // count
+    first = np.diff(line, prepend=-1) > 0  # the query's first key
+    queries = np.bincount(column[first], minlength=rows * count)
+    evenly = np.bincount(column, 1 / seen[row, query], rows * count)
+    share = 1 / queries[column]
+    rises = np.zeros((rows, 2))
+    for place, pattern in enumerate(patterns):
+        which = column % count == count - 2 + place
+        at = row[which], query[which]
+        rise = np.log1p(pattern[*at, key[which]] / FLOOR)
+        share[which] = smooth[at] * rise
+        rises[:, place] = np.bincount(at[0], share[which], rows)
+    apart = separator & visible
+    seeing = apart.any(2).sum(1)  # (batch,): queries that see a separator
+    alike = np.where(known, separator[:, -1], 0) * (known.sum(1) / np.maximum(seeing, 1))[:, None]
 
-    tensor_ids = torch.from_numpy(ids.astype(np.int64))
-    shown = torch.from_numpy(known)
-    association, local, who = targets(tensor_ids, None if known.all() else shown, is_causal(model))
-    smooth = torch.from_numpy(part)[:, :, None] / (1 + FLOOR * torch.from_numpy(seen)[:, :, None])
-    smooth = (smooth * torch.from_numpy(visible)).float()
-    log_patterns = torch.from_numpy(columns)[:, count:]
-    for place, pattern in enumerate((association, local)):
-        pattern = (pattern + FLOOR) * who
-        pattern = pattern / pattern.sum(-1, keepdim=True).clamp(min=FLOOR)
-        log_patterns[:, place] = torch.where(smooth > 0, pattern, 1).log() * smooth
+    with np.errstate(invalid="ignore"):  # a sentence without such an edge
+        even = (evenly / queries).reshape(rows, count)
+        even_apart = (apart.sum(2) / np.maximum(seen, 1)).sum(1) / seeing
+    if "separator" in names:
+        even = np.insert(even, len(own), even_apart, 1)
+    normal = np.log1p(FLOOR * seen) * part + FLOOR * np.log(FLOOR) * smooth * (tokens - seen)
+    off = np.stack([(pattern + FLOOR * visible).sum(2) for pattern in patterns], 2)
+    off = part[..., None] * (np.log(FLOOR) - np.log(np.maximum(off, FLOOR)))
     # sum p' log(p' / t') for p' = (p + F) / (1 + F n): the parts of it that p is not in.
-    normal = -(part * np.log1p(FLOOR * seen)).sum(1)
-    constants = torch.from_numpy(normal)[:, None] - FLOOR * log_patterns.sum((2, 3)).double()
+    constants = -(normal[..., None] + off).sum(1) - FLOOR * rises
+
+    def given(x: np.ndarray, kind: type) -> torch.Tensor:
+        return torch.from_numpy(x.astype(kind)).to(device)
+
     return _Truth(
         names,
-        rearrange(torch.from_numpy(columns), "b m q k -> b m (q k)").to(device),
-        torch.from_numpy(even),
-        torch.from_numpy(part.astype(np.float32)).to(device),
-        rearrange(smooth, "b q k -> b (q k)").to(device),
-        constants,
-        entropy,
+        fused.Columns(
+            torch.from_numpy(np.searchsorted(column, np.arange(rows * count + 1))),
+            given(query, np.int32),
+            given(key, np.int32),
+            given(share, np.float32),
+            given(part, np.float32),
+            given(alike, np.float32),
+        ),
+        torch.from_numpy(even[:, : len(names) + len(shuffled)]),
+        given(smooth, np.float32),
+        torch.from_numpy(constants),
+        float((part * np.log(np.maximum(seen, 1))).sum()),
     )
 
 
@@ -184,22 +211,24 @@ class _Sums:
     profile: torch.Tensor = field(default_factory=_zero)  # (heads, offsets)
 
     def add(self, seen: Attended, truth: _Truth) -> None:
-        given = truth.columns, truth.real, truth.smoothed, FLOOR, REACH
+        given = truth.columns, truth.smooth, FLOOR, REACH
         summed = fused.sums if fused.usable(seen) else _sums_in_parts
         found, entropy, smoothed, seen.mixed, profile = summed(seen, *given)
         self.profile = self.profile + profile.double().cpu()
         found, smoothed = found.double().cpu(), smoothed.double().cpu()
         self.entropy = self.entropy + entropy.sum(0).double().cpu()
-        divergence = smoothed[..., None] - found[..., -2:] + truth.constants[:, None]
-        self.divergence = self.divergence + divergence.sum(0)
         names = len(truth.names)
+        own = names - ("separator" in truth.names)
+        divergence = smoothed[..., None] - found[..., -3:-1] + truth.constants[:, None]
+        self.divergence = self.divergence + divergence.sum(0)
         other = [i for i, name in enumerate(truth.names) if name in SHUFFLED]
-        share, has = found[..., :names], ~truth.even.isnan()
+        share = torch.cat([found[..., :own], found[..., -1:]], 2)[..., :names]
+        has = ~truth.even.isnan()
         has, turned = has[:, :names].clone(), has[:, names:]
         has[:, other] &= turned
         even = repeat(truth.even[:, :names], "b m -> b h m", h=share.shape[1])
         chance = even.clone()
-        chance[..., other] = found[..., names : names + len(other)]
+        chance[..., other] = found[..., own : own + len(other)]
         excess = share - chance
         moments = torch.stack([share, chance, excess, excess.square(), even])
         moments = torch.where(rearrange(has, "b m -> b 1 m"), moments, 0)
@@ -234,9 +263,8 @@ class _Sums:
 
 def _sums_in_parts(
     seen: Attended,
-    columns: torch.Tensor,
-    real: torch.Tensor,
-    smoothed: torch.Tensor,
+    columns: fused.Columns,
+    smooth: torch.Tensor,
     floor: float,
     reach: int,
 ) -> tuple[torch.Tensor, ...]:
@@ -244,17 +272,15 @@ def _sums_in_parts(
     parts: list[tuple[torch.Tensor, ...]] = []
     profile = torch.zeros((), device=seen.value.device)
     for start in range(0, len(seen.value), CHUNK):
-        rows = slice(start, start + CHUNK)
-        part = seen.part(rows)
+        rows = slice(start, min(start + CHUNK, len(seen.value)))
+        part, real = seen.part(rows), columns.real[rows]
         weights = part.weights.float()
-        flat = rearrange(weights, "b h q k -> b h (q k)")
-        found = flat @ columns[rows].mT
-        each = repeat(real[rows], "b q -> b (q k) 1", k=weights.shape[3])
-        logs = flat.clamp(min=1e-30).log_().mul_(flat)
-        entropy = -(logs @ each)[..., 0]
-        floored = torch.add(flat, floor, out=logs)
-        kept = (floored.log().mul_(floored) @ smoothed[rows, :, None])[..., 0]
-        whole = einsum(weights, real[rows], "b h q k, b q -> h q k")
+        found = rearrange(weights, "b h q k -> b h (q k)") @ columns.dense(rows).mT
+        logs = weights.clamp(min=1e-30).log_().mul_(weights)
+        entropy = -einsum(logs, real, "b h q k, b q -> b h")
+        floored = torch.add(weights, floor, out=logs)
+        kept = einsum(floored.log().mul_(floored), smooth[rows], "b h q k, b q -> b h")
+        whole = einsum(weights, real, "b h q k, b q -> h q k")
         near = range(-reach, reach + 1)
         profile = profile + torch.stack([whole.diagonal(at, 1, 2).sum(1) for at in near], 1)
         parts.append((found, entropy, kept, part.mixed))
