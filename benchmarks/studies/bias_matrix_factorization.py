@@ -318,8 +318,8 @@ STUDY = Study(
     "and 13 of 20: so the check is of rank 1, and rank 3 is shown. On seeds 100-119 one flow was "
     "3e-6 from the finite-alpha limit, which smaller steps reduced to 4e-7, and a third "
     "control, the X >= 0 or not of least Frobenius norm, did not fail on all, since its nuclear "
-    "norm may be below the least of X >= 0: it is left out, and the seeds shown are others; on 200-219, where no "
-    "verdict was reached, the flow was mended.",
+    "norm may be below the least of X >= 0: it is left out, and the seeds shown are others; on "
+    "200-219, where no verdict was reached, the flow was mended.",
     scales={
         "smoke": Settings(3, 10, (3, 32, 32, 20), (2, 1, 3, 2), KINDS, (1e-4, 1e-3, 1e-2, 1.0)),
         "cpu": Settings(20, 10, (3, 32, 32, 20), (2, 1, 3, 2), KINDS, ALPHAS),
