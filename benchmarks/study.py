@@ -108,7 +108,6 @@ def run(
     was killed goes on from there. Raises SettingError for a folder with another study's results,
     or of other settings.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by each process as it starts, one a core
     study = load(name)
     settings = dataclasses.replace(study.scales[scale], **(given or {}))
     seeds = range(settings.seeds) if seeds is None else seeds
