@@ -7,8 +7,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from benchmarks.studies.bias_kernel_rich import (
-    STUDY,
+from benchmarks.studies.bias_kernel_rich import STUDY
+from benchmarks.studies.bias_kernel_rich.measured import (
     completion,
     least_l1,
     least_nuclear,

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 from benchmarks.common.bilinear import bilinear, minimise
 from benchmarks.common.conv_nets import compose, descend, linear, relu, windows
 from benchmarks.common.induced_norm import Shape, closed_form, least, least_norm, program
-from benchmarks.studies import bias_linear_conv as study
+from benchmarks.studies.bias_linear_conv import measured as study
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -8,7 +8,7 @@ from scipy.optimize import nnls
 
 from benchmarks.common import log_time
 from benchmarks.common.hard_margin import by_svc, hard_margin
-from benchmarks.studies import bias_separable as study
+from benchmarks.studies.bias_separable import measured as study
 
 SMALL = study.Settings(1, points=8, dim=3, width=2, fresh=50, steps=200, tolerance=1e-8)
 
