@@ -301,8 +301,8 @@ STUDY = Study(
     criterion=f"""On every seed: the implicit gradient agrees with finite differences of whole
     trainings, cosine at least .99 and relative error at most .05; the learned distribution has at
     least half of its mass on the two bins that .88 of the wild pictures are from; models trained
-    with learned poses beat those with uniform ones by {GAIN["classification"]:.0%} of accuracy and
-    {GAIN["detection"]:.0%} of mAP. Control: where the wild's poses are uniform, the same gain must
+    with learned poses beat those with uniform ones by {GAIN["classification"]} of accuracy and
+    {GAIN["detection"]} of mAP. Control: where the wild's poses are uniform, the same gain must
     not be reached.""",
     method="""Six objects in three pairs, which differ in what is to the front and to the back.
     NeRFs of them are trained on sphere-traced views. The wild pictures are of the same objects by
@@ -323,7 +323,7 @@ STUDY = Study(
     boxes that a detector is trained with are held fixed in the gradient. Psi is azimuth alone; zoom
     and light, which the paper learns too, are drawn at random.""",
     scales={
-        "smoke": Settings(2, 16, 150, 64, 6, 60, 4, 6, 16, 1, 60, 120, 20, 40, 1),
+        "smoke": Settings(1, 10, 120, 64, 30, 80, 4, 4, 12, 1, 60, 120, 24, 60, 1),
         "cpu": Settings(4, 40, 500, 128, 64, 800, 8, 20, 32, 2, 120, 480, 60, 200, 2),
         "paper": Settings(10, 80, 4000, 256, 200, 4000, 16, 60, 64, 4, 240, 2000, 200, 1000, 4),
     },

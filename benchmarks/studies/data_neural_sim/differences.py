@@ -17,7 +17,7 @@ from benchmarks.studies.data_neural_sim.loop import Loop
 from benchmarks.studies.data_neural_sim.poses import BINS
 
 STEP = 1e-3  # of psi, to either side
-SOLVE, CG = 1000, 1000
+SOLVE, CG = 300, 300
 
 
 def check(loop: Loop, each: int, rng: np.random.Generator) -> dict[str, float]:
