@@ -4,17 +4,31 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.studies.data_neural_sim import nerf, objects, poses, precision, real, wild
+from benchmarks.page import Table
+from benchmarks.studies import data_neural_sim
+from benchmarks.studies.data_neural_sim import (
+    STUDY,
+    Settings,
+    measure,
+    nerf,
+    objects,
+    poses,
+    precision,
+    real,
+    wild,
+)
 from benchmarks.studies.data_neural_sim.detector import Detector, Features, peaks
 from benchmarks.studies.data_neural_sim.differences import check
 from benchmarks.studies.data_neural_sim.loop import Held, Loop, conjugate_gradients
 from benchmarks.studies.data_neural_sim.targets import Classifier
+from benchmarks.study import _plain
 from lego.task import SettingError
 
 NAMES = list(objects.OBJECTS)
@@ -233,6 +247,22 @@ def test_a_folder_of_real_pictures(tmp_path):
     assert np.allclose(found.scenes.boxes[0], [[6, 16, 18, 32], [30, 16, 42, 32]])
     first, second = real.halves(found.scenes, (5, 99), np.random.default_rng(0))
     assert len(first.pictures) == 4 and len(second.pictures) == 4
+
+
+def test_real_pictures_take_the_place_of_the_wild(tmp_path, monkeypatch):
+    """The loop closes on them, and the page says nothing of poses that nobody knows."""
+    folder(tmp_path)
+    agreed = {"cosine": 1.0, "relative": 0.0}  # has a test of its own
+    monkeypatch.setattr(data_neural_sim, "check", lambda *args: agreed)
+    tiny = Settings(1, 4, 2, 8, 3, 2, 2, 2, 2, 1, 6, 6, 4, 4, 1, 8, 4, real=str(tmp_path))
+    rows = [json.loads(json.dumps(_plain(row))) for row in measure(tiny, [0])]
+    found = {"loop": pd.DataFrame(rows)}
+    arms = found["loop"][(found["loop"].kind == "arm") & (found["loop"].wild == "wild")]
+    assert set(arms.arm) == {"uniform", "learned", "random search", "validation pictures"}
+    assert arms.score.between(0, 1).all()
+    names = [one.name for one in STUDY.judge(found, tiny)]
+    assert len(names) == 8 and not any("two bins" in name for name in names)
+    assert sum(isinstance(one, Table) for one in STUDY.show(found, tiny)) == 4
 
 
 def test_another_folder_is_refused(tmp_path):

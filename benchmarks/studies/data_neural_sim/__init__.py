@@ -17,11 +17,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from benchmarks import verdict
-from benchmarks.common.figures import COLOURS, panels, spread
-from benchmarks.page import Picture, Table
 from benchmarks.studies.data_neural_sim import objects, real, wild
 from benchmarks.studies.data_neural_sim.detector import Detector, Features, learn_features
 from benchmarks.studies.data_neural_sim.differences import check
@@ -34,16 +31,26 @@ from benchmarks.studies.data_neural_sim.loop import (
     solve,
 )
 from benchmarks.studies.data_neural_sim.nerf import Fields, fit, peak_signal_to_noise
-from benchmarks.studies.data_neural_sim.pictures import compose, contents, layers, plan
-from benchmarks.studies.data_neural_sim.poses import BINS, azimuths, distance, wild_poses
+from benchmarks.studies.data_neural_sim.pictures import (
+    SCENE,
+    TILE,
+    compose,
+    contents,
+    layers,
+    plan,
+)
+from benchmarks.studies.data_neural_sim.poses import (
+    BINS,
+    UNIFORM,
+    azimuths,
+    distance,
+    wild_poses,
+)
+from benchmarks.studies.data_neural_sim.shown import SCORES, of, show
 from benchmarks.studies.data_neural_sim.targets import Classifier, Target
 from benchmarks.study import Found, Part, Row, Study, option
 
-TILE, SCENE = 24, 48  # pixels a side of portraits, and of scenes
 RIDGE = {"classification": 0.01, "detection": 0.1}
-UNIFORM = np.full(BINS, 1 / BINS)
-ARMS = ("uniform", "random search", "learned", "oracle", "validation pictures")
-SCORES = {"classification": "accuracy", "detection": "mAP"}
 GAIN = {"classification": 0.1, "detection": 0.05}
 MASS = 0.5  # of the learned distribution, on the two bins that the wild has most of
 
@@ -187,14 +194,6 @@ def _mass(shares: np.ndarray, world: World) -> float | None:
     return float(shares[np.argsort(world.shares)[-2:]].sum())
 
 
-def of(found: Found, kind: str, **where: str) -> pd.DataFrame:
-    rows = found["loop"]
-    chosen = rows.kind == kind
-    for column, value in where.items():
-        chosen &= rows[column] == value
-    return rows[chosen]
-
-
 def gains(found: Found, task: str, place: str) -> pd.Series:
     """Of learned over uniform poses, a seed each."""
     arms = of(found, "arm", task=task, wild=place).pivot(
@@ -226,78 +225,14 @@ def _judge(found: Found, settings: Settings) -> Iterator[verdict.Check]:
         yield verdict.every(name, gains(found, task, "uniform"), above=GAIN[task], control=True)
 
 
-def show(found: Found, settings: Settings) -> Iterator[Table | Picture]:
-    for task, score in SCORES.items():
-        arms = of(found, "arm", task=task, wild="wild")
-        lines = []
-        for arm in (arm for arm in ARMS if arm in set(arms.arm)):
-            mine = arms[arms.arm == arm]
-            line = {"training pictures": arm, score: mine.score.mean()}
-            line |= {"lowest": mine.score.min(), "highest": mine.score.max()}
-            lines.append(line | {"distance from the wild's poses": mine.distance.mean()})
-        yield Table(f"{task.capitalize()}: {score} in the wild", pd.DataFrame(lines))
-    yield Picture("poses", _poses(found), _POSES)
-    yield Picture("loop", _loop(found), _LOOP)
-    checked = of(found, "gradient")
-    lines = []
-    for task in SCORES:
-        one = checked[checked.task == task]
-        lines.append({"task": task, "lowest cosine": one.cosine.min(),
-                      "largest relative error": one.relative.max()})  # fmt: skip
-    yield Table("Implicit gradient and finite differences", pd.DataFrame(lines))
-    yield Table("NeRF on views it has not seen (decibels)", of(found, "nerf")[["seed", "decibels"]])
-
-
-def _poses(found: Found) -> Figure:
-    figure, axes = panels(len(SCORES), 2)
-    for line, task in zip(axes, SCORES, strict=True):
-        for axis, place in zip(line, ("wild", "uniform"), strict=True):
-            steps = of(found, "step", task=task, wild=place)
-            last = steps[steps.step == steps.step.max()]
-            shares = np.array(last.shares.tolist())
-            if place == "wild":
-                arms = of(found, "arm", task=task, wild=place, arm="oracle")
-                true = np.array(arms.shares.tolist()) if len(arms) else shares
-            else:
-                true = np.broadcast_to(UNIFORM, shares.shape)
-            turns = [2 - int(np.argmax(one)) for one in true]  # the most likely bin to the third
-            turned = [np.roll(*one) for one in zip(shares, turns, strict=True)]
-            goal = np.mean([np.roll(*one) for one in zip(true, turns, strict=True)], 0)
-            axis.bar(range(BINS), goal, color="0.85", label="the wild's")
-            for one in turned:
-                axis.plot(range(BINS), one, "o", color=COLOURS[1], alpha=0.6, ms=4)
-            axis.plot(range(BINS), np.median(turned, 0), color=COLOURS[1], label="learned")
-            axis.set(title=f"{task}, {place} poses", xlabel="bin of azimuth, turned", ylim=(0, 1))
-            axis.set_ylabel("probability")
-    axes[0, 0].legend(frameon=False)
-    return figure
-
-
-def _loop(found: Found) -> Figure:
-    figure, axes = panels(1, len(SCORES))
-    for axis, task in zip(axes[0], SCORES, strict=True):
-        for place in ("wild", "uniform"):
-            steps = of(found, "step", task=task, wild=place).dropna(subset="error")
-            table = steps.pivot(index="seed", columns="step", values="error")
-            spread(axis, table.columns.to_numpy(), table.to_numpy(), f"{place} poses")
-        axis.set(title=task, xlabel="training", ylabel="validation error")
-    axes[0, 0].legend(frameon=False)
-    return figure
-
-
-_POSES = """Distributions of poses: the wild's (bars) and what was learned (line: median over seeds;
-dots: each). Bins are turned so that each seed's bars lie together. Right: the control, where the
-wild's poses are uniform."""
-_LOOP = """The validation error of the model that each step of the loop trains: median and range of
-the seeds. Each step has fresh pictures."""
-
 STUDY = Study(
     claim="""A distribution of poses that is learned by differentiating through a NeRF and through
     the training of a model finds the poses of a test set that it knows a few labelled pictures of,
     and makes better training data than uniform poses do.""",
     source="""Ge, Behl, Xu, Gunasekar, Joshi, Song, Wang, Itti, Vineet: Neural-Sim: learning to
-    generate training data with NeRF, ECCV 2022, arXiv 2207.11368: section 3, and the released code
-    for the bins (eight of 45 degrees), Gumbel-softmax and the implicit gradient.""",
+    generate training data with NeRF, ECCV 2022, arXiv 2207.11368, abstract and introduction; its
+    released code for the bins (eight of 45 degrees), Gumbel-softmax and the implicit gradient by
+    the last layers. The equations in loop.py are our derivation.""",
     criterion=f"""On every seed: the implicit gradient agrees with finite differences of whole
     trainings, cosine at least .99 and relative error at most .05; the learned distribution has at
     least half of its mass on the two bins that .88 of the wild pictures are from; models trained
@@ -321,7 +256,9 @@ STUDY = Study(
     YCB objects, RetinaNet and a psi of each object; here all objects share one. The relaxed angle
     is a mean of directions, not of degrees. The derivative of pictures is by forward mode. The
     boxes that a detector is trained with are held fixed in the gradient. Psi is azimuth alone; zoom
-    and light, which the paper learns too, are drawn at random.""",
+    and light, which the paper learns too, are drawn at random. --real takes a folder of real
+    objects in a layout that is our reading of the released code (real.py); the control stays
+    ours.""",
     scales={
         "smoke": Settings(1, 10, 120, 64, 30, 80, 4, 4, 12, 1, 60, 120, 24, 60, 1),
         "cpu": Settings(4, 40, 500, 128, 64, 800, 8, 20, 32, 2, 120, 480, 60, 200, 2),

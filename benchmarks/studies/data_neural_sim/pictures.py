@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.studies.data_neural_sim.poses import Noise, noise
 
+TILE, SCENE = 24, 48  # pixels a side of portraits, and of scenes
 MOST = 3  # objects of a scene
 
 

@@ -1,6 +1,6 @@
 """The distribution of poses: a categorical over bins of azimuth, relaxed by Gumbel-softmax.
 
-Section 3 of the paper, as its authors' code has it: with logits psi and Gumbel noise g, y =
+As the paper's released code has it: with logits psi and Gumbel noise g, y =
 softmax((log softmax(psi) + g) / temperature), an angle is the mean of the bins' centres, weighted
 by y, plus uniform noise as wide as a bin. The mean is of directions here, so that no bin is an end:
 weighted degrees would put a picture between 22.5 and 337.5 degrees, both the front, at the back.
@@ -17,6 +17,7 @@ from torch import Tensor
 
 BINS = 8
 WIDTH = 2 * math.pi / BINS
+UNIFORM = np.full(BINS, 1 / BINS)
 
 
 @dataclass(frozen=True)
