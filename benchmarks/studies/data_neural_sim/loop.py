@@ -5,9 +5,9 @@ minimum of L(theta, I) = error + ridge/2 |theta|^2, and V the error on the valid
 
     dV/dpsi = - v . d/dI [grad_theta L] dI/dpsi,    v = H^-1 grad V,    H = hess_theta L,
 
-since grad_theta L(theta*(psi), I(psi)) = 0 for all psi. H^-1 is
-by conjugate gradients; dI/dpsi = dI/dazimuth dazimuth/dpsi, each by automatic differentiation.
-The boxes that a detector is trained with are held fixed in dI.
+since grad_theta L(theta*(psi), I(psi)) = 0 for all psi. H^-1 is by conjugate gradients; dI/dpsi =
+dI/dazimuth dazimuth/dpsi, each by automatic differentiation. The boxes that a detector is trained
+with are held fixed in dI.
 """
 
 from __future__ import annotations

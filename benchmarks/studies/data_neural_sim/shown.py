@@ -94,20 +94,20 @@ def _pictures() -> Figure:
     """What the NeRF is trained on, and what is in the wild."""
     rng = np.random.default_rng(0)
     views = objects.views(BINS, TILE, 0).rgba[:, :, :3]
-    seen = [wild.portraits(6 * BINS, TILE, UNIFORM, rng), wild.scenes(12, SCENE, UNIFORM, rng)]
+    seen = [wild.portraits(24, TILE, UNIFORM, rng), wild.scenes(6, SCENE, UNIFORM, rng)]
     sheets = [rearrange(views, "c v k h w -> (c h) (v w) k").numpy()]
-    for one, columns in zip(seen, (BINS, 4), strict=True):
+    for one, columns in zip(seen, (6, 3), strict=True):
         sheet = rearrange(one.pictures, "(r q) k h w -> (r h) (q w) k", q=columns)
         sheets.append(sheet)
     figure, axes = panels(1, 3)
     titles = ("views for the NeRF", "wild portraits", "wild scenes")
     for axis, sheet, title in zip(axes[0], sheets, titles, strict=True):
-        axis.imshow(sheet)
+        axis.imshow(sheet, interpolation="nearest")
         axis.set_axis_off()
         axis.set_title(title)
     for n, boxes in enumerate(seen[1].boxes):
         for x, y, right, bottom in boxes:
-            corner = (n % 4 * SCENE + x - 0.5, n // 4 * SCENE + y - 0.5)
+            corner = (n % 3 * SCENE + x - 0.5, n // 3 * SCENE + y - 0.5)
             axes[0, 2].add_patch(Rectangle(corner, right - x, bottom - y, fill=False, ec="w"))
     return figure
 
