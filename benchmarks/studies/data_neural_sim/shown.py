@@ -112,10 +112,16 @@ def _pictures() -> Figure:
     return figure
 
 
-_PICTURES = """Views that the NeRF is trained on, one object a row, and pictures from the wild by
-the other renderer, here from all sides; with boxes, those of detection."""
-_POSES = """Distributions of poses: the wild's (bars) and what was learned (line: median over seeds;
-dots: each). Bins are turned so that each seed's bars lie together. Right: the control, where the
-wild's poses are uniform."""
-_LOOP = """The validation error of the model that each step of the loop trains: median and range of
-the seeds. Each step has fresh pictures."""
+_PICTURES = (
+    "Views that the NeRF is trained on, one object a row, and pictures from the wild by the "
+    "other renderer, here from all sides; with boxes, those of detection."
+)
+_POSES = (
+    "Distributions of poses: the wild's (bars) and what was learned (line: median over seeds; "
+    "dots: each). Bins are turned so that each seed's bars lie together. Right: the control, "
+    "where the wild's poses are uniform."
+)
+_LOOP = (
+    "The validation error of the model that each step of the loop trains: median and range of "
+    "the seeds. Each step has fresh pictures."
+)
