@@ -295,7 +295,7 @@ def show(found: Found, settings: Settings) -> Iterable[Table | Picture]:
 STUDY = Study(
     claim="Gradient flow on a full factorisation X = U U^T from U = alpha I ends, as alpha -> 0, "
     "at the fitting X >= 0 of least nuclear norm, if the measurements commute; the conjecture that "
-    "it does for all measurements is followed.",
+    "it does for all measurements is reported, not judged.",
     source="Gunasekar, Woodworth, Bhojanapalli, Neyshabur and Srebro 2017, Implicit Regularization "
     "in Matrix Factorization, arXiv 1705.09280.",
     criterion="On every seed: for commuting measurements the flow ends at the finite-alpha limit "
