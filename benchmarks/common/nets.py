@@ -26,7 +26,7 @@ class Pool(nn.Module):
 
 def conv(canvas: int, channels: int) -> nn.Module:
     """Three 3x3 convolutions with batch normalisation, strides canvas / 16, 2 and 2."""
-    widths, strides = (channels, 16, 32, 64), (canvas // 16, 2, 2)
+    widths, strides = (channels, 8, 16, 32), (canvas // 16, 2, 2)
     layers: list[nn.Module] = []
     for old, new, stride in zip(widths, widths[1:], strides, strict=False):
         layers += [nn.Conv2d(old, new, 3, stride, 1, bias=False), nn.BatchNorm2d(new), nn.ReLU()]
@@ -53,14 +53,14 @@ def convnext(canvas: int, channels: int) -> nn.Module:
     """A patchify stem of stride canvas / 8, blocks, a downsampling of 2, blocks."""
     patch = canvas // 8
     return nn.Sequential(
-        nn.Conv2d(channels, 32, patch, patch, bias=False),
+        nn.Conv2d(channels, 16, patch, patch, bias=False),
+        nn.BatchNorm2d(16),
+        NextBlock(16),
+        nn.Conv2d(16, 32, 2, 2, bias=False),
         nn.BatchNorm2d(32),
         NextBlock(32),
-        nn.Conv2d(32, 64, 2, 2, bias=False),
-        nn.BatchNorm2d(64),
-        NextBlock(64),
         Pool(),
-        nn.Linear(64, CLASSES),
+        nn.Linear(32, CLASSES),
     )
 
 
@@ -169,19 +169,19 @@ class AttentionBlock(nn.Module):
         return x + self.channels(self.norms[1](x))
 
 
-def mixer(canvas: int, channels: int, width: int = 48, depth: int = 2) -> nn.Module:
+def mixer(canvas: int, channels: int, width: int = 32, depth: int = 2) -> nn.Module:
     """MLP-Mixer."""
     blocks = [MixerBlock(SIDE**2, width) for _ in range(depth)]
     return _tokens(Patches(canvas, channels, width, False), blocks, width)
 
 
-def vit(canvas: int, channels: int, width: int = 48, depth: int = 2) -> nn.Module:
+def vit(canvas: int, channels: int, width: int = 32, depth: int = 2) -> nn.Module:
     """Vision transformer with learned absolute positions and mean pooling."""
     blocks = [AttentionBlock(width, 4, False) for _ in range(depth)]
     return _tokens(Patches(canvas, channels, width, True), blocks, width)
 
 
-def vit_rotary(canvas: int, channels: int, width: int = 48, depth: int = 2) -> nn.Module:
+def vit_rotary(canvas: int, channels: int, width: int = 32, depth: int = 2) -> nn.Module:
     """The same with rotary positions alone."""
     blocks = [AttentionBlock(width, 4, True) for _ in range(depth)]
     return _tokens(Patches(canvas, channels, width, False), blocks, width)
