@@ -57,7 +57,7 @@ def cifar10(path: str = CIFAR10, furthest: int = 8) -> Images:
         found = datasets.load_dataset(path)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = type(error).__name__
-        allowed = f"cifar10 where {path} can be had, from a network or a cache ({reason} here)"
+        allowed = f"where {path} can be had, from a network or a cache ({reason} here)"
         require(False, "data", "cifar10", allowed)
 
     def split(name: str) -> tuple[Tensor, Tensor]:

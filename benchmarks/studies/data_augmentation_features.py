@@ -261,19 +261,21 @@ def show(found: Found, settings: Settings) -> Iterator[Table | Picture]:
     cell = means.loc[FREQUENCY].reset_index()
     yield Table(f"Accuracy on rare-only samples, frequency {FREQUENCY}, mean of seeds", cell)
     noises = np.array(sorted(settings.noises))
-    lines = [
-        {
-            "rare frequency": frequency,
-            "noise where the plain net falls to .75": crossing(
-                noises, means.loc[frequency]["net plain"].to_numpy()
-            ),
-            "(rho n)^(1/3)": (frequency * settings.samples) ** (1 / 3),
-            "largest gain of the net": (
-                means.loc[frequency]["net swapped"] - means.loc[frequency]["net plain"]
-            ).max(),
-        }
-        for frequency in sorted(settings.frequencies)
-    ]
+    lines = []
+    for frequency in sorted(settings.frequencies):
+        here = means.loc[frequency]
+        more = gain(here, "linear") > gain(here) + 0.01
+        lines.append(
+            {
+                "rare frequency": frequency,
+                "noise where the plain net falls to .75": crossing(
+                    noises, here["net plain"].to_numpy()
+                ),
+                "(rho n)^(1/3)": (frequency * settings.samples) ** (1 / 3),
+                "largest gain of the net": gain(here).max(),
+                "noises where the linear model gains more": ", ".join(map(str, here.index[more])),
+            }
+        )
     yield Table("Where the effect begins, and the prediction", pd.DataFrame(lines))
     figure, axes = panels(1, 2)
     for axis, model in zip(axes[0], MODELS, strict=True):
@@ -293,6 +295,8 @@ def show(found: Found, settings: Settings) -> Iterator[Table | Picture]:
             values = rows.pivot_table(index="seed", columns="loss", values=f"{model} {data}")
             spread(axis, values.columns.to_numpy(), values.to_numpy(), data)
         axis.set(xlabel="training loss at the stop", title=model, xscale="log", ylim=(0.4, 1.02))
+        axis.set_xticks(settings.losses, map(str, settings.losses))
+        axis.minorticks_off()
         axis.invert_xaxis()
     axes[0, 0].set_ylabel("accuracy, rare-only")
     axes[0, 1].legend()
