@@ -1,7 +1,7 @@
 """Augmentation makes a net learn a rare feature that it would else replace by noise it memorises.
 
 **Data** (a multi-view model with two features). A sample has a label y = +-1 and P = 4 patches of
-dimension d: one is y v_k, with k the rare feature with probability rho, else the common one; one
+dimension d: one is y v_k, with k the rare feature in rho n of n samples, else the common one; one
 is noise of the sample's own, xi ~ N(0, s^2 I / d), of norm about s; two are small noise. v_1, v_2
 are two basis vectors. Rare-only test samples, with noise of their own, tell whether v_2 is learned.
 
@@ -67,7 +67,7 @@ class Settings:
     losses: tuple[float, ...] = (0.05, STOP, 0.005)
     samples: int = 200
     dimension: int = 200
-    channels: int = 8
+    channels: int = 16
     tests: int = 500
 
 
@@ -78,7 +78,8 @@ def draw(
     noise and frequency."""
     random = np.random.default_rng(seed)
     label = random.choice([-1.0, 1.0], samples)
-    feature = np.where(random.random(samples) < frequency, RARE, COMMON)
+    order = random.permutation(samples)  # exactly rho n are rare: chance would blur the cells
+    feature = np.where(order < round(frequency * samples), RARE, COMMON)
     x = random.standard_normal((samples, 4, dimension)) / math.sqrt(dimension)
     x *= np.array([0, noise, BACKGROUND, BACKGROUND])[:, None]
     x[np.arange(samples), 0, feature] = label
@@ -339,7 +340,11 @@ STUDY = Study(
     reconstruction="""The paper's statement is on a multi-view model with patches, a two-layer
     convolutional net and orthogonal maps that permute the features; all constants here are ours,
     as are the two features, the activation's exact form, the size-matched control, the stopping
-    at a loss and the prediction s^3 = rho n (derived in the module's docstring).""",
+    at a loss and the prediction s^3 = rho n (derived in the module's docstring). A first run, on
+    seeds 100-109 with 8 channels and the number of rare samples left to chance, was inconclusive:
+    the size-matched noise added .054 (.003 to .105), and at noise 1.5 one seed, with 6 rare samples
+    in place of 14, had learned nothing. Then the number was fixed, the channels were doubled and
+    seeds never used before were taken; the criterion was left as it was.""",
     scales={
         "smoke": Settings(2, (QUIET, NOISE), (FREQUENCY, FREQUENT), losses=(0.05, STOP), tests=300),
         "cpu": Settings(10, (1.5, 2.0, 2.5, 3.0, 4.0, 5.0), (0.03, 0.07, 0.15, 0.3)),
