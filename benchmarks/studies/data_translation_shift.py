@@ -41,9 +41,9 @@ from benchmarks.verdict import Check
 ALL = {**NETS, "spectrum": spectrum}
 CONVOLUTIONAL = ("conv", "convnext")
 SHOWN = ("none", "crop", "advanced")
-BATCH, RATE, DECAY = 64, 3e-3, 0.02
+BATCH, RATE, DECAY = 32, 3e-3, 0.02
 # Times the epochs of the scale: what is cheap is trained longer, and what is harder to fit.
-LONGER = {"mlp": 8, "spectrum": 8, "mixer": 2, "advanced": 2}
+LONGER = {"mlp": 4, "spectrum": 4, "advanced": 2}
 WORSE, KEPT = 0.1, 0.5  # accuracy: what counts as a difference; what of it is robust, as a share
 
 
@@ -246,16 +246,18 @@ STUDY = Study(
     method="""Six small nets, a classic and a modern one of each kind: convolutional (plain,
     ConvNeXt-like), MLP (dense, Mixer), vision transformer (learned positions, rotary positions);
     trained on images at the centre of a black canvas, tested at every whole offset in eight
-    directions. Dense and Mixer nets, which are cheap, are trained for 8 and 2 times the epochs of
-    the others, and with the advanced augmentation all twice as long.""",
+    directions. The dense nets, which are cheap, are trained for 4 times the epochs of the
+    others, and with the advanced augmentation all twice as long.""",
     reconstruction="""The paper trains full-size nets on CIFAR and larger images; ours have fewer
     than 100,000 parameters on digits and few epochs, so (c), which says that nets can be trained to
     something, can be supported here but not refuted. The thresholds, the canvas, the nets, the
     controls and the range of offsets are ours. RandAugment translates by up to .136 of the canvas,
-    so with it the larger shifts are partly seen in training.""",
+    so with it the larger shifts are partly seen in training. A run on seeds 100-102 with half the
+    epochs and batches of 64 was stopped, since even the convolutional nets were not yet trained
+    (.8 with the crop); the criterion was left as it was, the seeds are fresh.""",
     scales={
         "smoke": Settings(1, (8,), epochs=2, tests=60),
-        "cpu": Settings(3, (8, 16), epochs=16, tests=200),
+        "cpu": Settings(3, (8, 16), epochs=30, tests=200),
         "paper": Settings(5, (8, 16), epochs=250, tests=359),
     },
     parts={
