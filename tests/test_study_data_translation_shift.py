@@ -1,4 +1,4 @@
-"""The building blocks of the study of translation shifts: images, shifts, augmentation, nets."""
+"""The building blocks of the study of translation shifts: images, shifts, augmentation, vision."""
 
 import sys
 import types
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.common import augment, images, nets
+from benchmarks.common import augment, images, vision
 from benchmarks.studies import data_translation_shift as study
 from lego.task import SettingError
 
@@ -196,17 +196,17 @@ def test_nets_take_all_canvases_and_are_small(name, canvas, channels):
 def test_the_spectrum_does_not_know_of_shifts(down, right):
     torch.manual_seed(5)
     x = torch.rand(3, 1, 16, 16)
-    spectrum = nets.Spectrum()
+    spectrum = vision.Spectrum()
     assert torch.allclose(spectrum(x), spectrum(x.roll((down, right), (-2, -1))), atol=1e-5)
 
 
 def test_rotary_scores_know_only_where_cells_are_to_each_other():
     torch.manual_seed(6)
     query, key = torch.rand(2, 8)
-    angle = nets.angles(4)
-    side = nets.SIDE
+    angle = vision.angles(4)
+    side = vision.SIDE
     every = torch.stack([query, key])[:, None, None].expand(2, 1, side**2, 8)
-    turned = nets.rotated(every, angle)[:, 0]
+    turned = vision.rotated(every, angle)[:, 0]
     score = (turned[0] @ turned[1].T).reshape(side, side, side, side)
     for down, right in ((0, 1), (1, 0), (2, 1)):
         same = [
