@@ -1,4 +1,4 @@
-"""The building blocks of the study of translation shifts: images, shifts, augmentation, vision."""
+"""The building blocks of the study of translation shifts: images, shifts, augmentation, nets."""
 
 import sys
 import types
