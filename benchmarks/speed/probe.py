@@ -121,7 +121,7 @@ def plain_scores(attentions: Attentions, source: Sampled, rows: int) -> dict[str
     """What ``head_scores`` gives but for intervals, (layers * heads,) each: an einsum an edge."""
     sums: dict[str, torch.Tensor] = {}
     for start in range(0, rows, BATCH):
-        batch = source.take(SPLIT, start, start + BATCH)
+        batch = source.take(SPLIT, start, min(start + BATCH, rows))
         ids = torch.from_numpy(batch["input_ids"].astype(np.int64))
         found = {name: torch.tensor(mask) for name, mask in edges(source.task, batch).items()}
         found["local"] = found["local"] | found["self"]
