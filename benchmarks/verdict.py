@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 HOLDS, FAILS, UNSURE = "holds", "does not hold", "inconclusive"
-LEVEL = 0.95  # of the intervals of ``mean`` and ``share``, each by itself
+LEVEL = 0.95  # of the interval of ``mean``
 
 
 @dataclass(frozen=True)
@@ -73,26 +73,6 @@ def mean(
     bound = _bound(below, above)
     kind = f"{LEVEL:.0%} of the mean"
     return _check(name, middle, middle - half, middle + half, *bound, n, kind, control)
-
-
-def share(
-    name: str,
-    passed: Iterable[bool],
-    *,
-    below: float | None = None,
-    above: float | None = None,
-    control: bool = False,
-) -> Check:
-    """The share of seeds that passed is on the right side; the interval of Clopper and Pearson."""
-    found = [bool(one) for one in passed]
-    n = len(found)
-    middle, low, high = np.nan, 0.0, 1.0
-    if n:
-        test = stats.binomtest(sum(found), n)
-        interval = test.proportion_ci(LEVEL)
-        middle, low, high = test.statistic, interval.low, interval.high
-    kind = f"{LEVEL:.0%} of the share"
-    return _check(name, middle, low, high, *_bound(below, above), n, kind, control)
 
 
 def verdict(checks: Sequence[Check]) -> str:

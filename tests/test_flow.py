@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from benchmarks.common.flow import LeastSquares, descend, flow
-from benchmarks.common.nets import (
+from benchmarks.studies.bias_kernel_rich.nets import (
     Diagonal,
     Factors,
     Relu,

@@ -202,13 +202,6 @@ def test_the_interval_of_a_mean_is_students():
     assert verdict.mean("x", [1], above=0).outcome == verdict.UNSURE
 
 
-def test_the_interval_of_a_share_is_clopper_and_pearsons():
-    assert math.isclose(verdict.share("x", [True] * 10, above=0.6).low, 0.025 ** (1 / 10))
-    assert verdict.share("x", [True] * 10, above=0.6).outcome == verdict.HOLDS
-    assert verdict.share("x", [True] * 10, above=0.8).outcome == verdict.UNSURE
-    assert verdict.share("x", [False] * 10, above=0.8).outcome == verdict.FAILS
-
-
 def test_a_verdict_needs_controls_that_fail():
     good, bad = verdict.every("x", [1], below=2), verdict.every("x", [3], below=2)
     control = verdict.every("x", [3], below=2, control=True)

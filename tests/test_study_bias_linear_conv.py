@@ -7,10 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import SVC
 
-from benchmarks.common.bilinear import bilinear, minimise
-from benchmarks.common.conv_nets import compose, descend, linear, relu, windows
-from benchmarks.common.induced_norm import Shape, closed_form, least, least_norm, program
 from benchmarks.studies.bias_linear_conv import measured as study
+from benchmarks.studies.bias_linear_conv.bilinear import bilinear, minimise
+from benchmarks.studies.bias_linear_conv.conv_nets import compose, descend, linear, relu, windows
+from benchmarks.studies.bias_linear_conv.induced_norm import (
+    Shape,
+    closed_form,
+    least,
+    least_norm,
+    program,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
-from benchmarks.common import log_time
-from benchmarks.common.hard_margin import by_svc, hard_margin
+from benchmarks.studies.bias_separable import log_time
 from benchmarks.studies.bias_separable import measured as study
+from benchmarks.studies.bias_separable.hard_margin import by_svc, hard_margin
 
 SMALL = study.Settings(1, points=8, dim=3, width=2, fresh=50, steps=200, tolerance=1e-8)
 

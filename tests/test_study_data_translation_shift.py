@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.common import augment, images, vision
 from benchmarks.studies import data_translation_shift as study
+from benchmarks.studies.data_translation_shift import augmentations, images, vision
 from lego.task import SettingError
 
 
@@ -89,24 +89,24 @@ def test_cifar10_that_cannot_be_had_is_one_line(tmp_path):
 
 def test_a_crop_moves_by_whole_pixels_up_to_its_reach(digits):
     torch.manual_seed(0)
-    moved = centre(augment.crop(digits.train, 2)) - centre(digits.train)
+    moved = centre(augmentations.crop(digits.train, 2)) - centre(digits.train)
     assert torch.allclose(moved, moved.round(), atol=1e-3)
     assert set(moved.round().int().flatten().tolist()) == {-2, -1, 0, 1, 2}
 
 
 def test_the_noise_is_as_large_as_the_crop(digits):
     torch.manual_seed(0)
-    cropped = augment.crop(digits.train, 2)
+    cropped = augmentations.crop(digits.train, 2)
     torch.manual_seed(0)
-    noisy = augment.matched_noise(digits.train, 2)
+    noisy = augmentations.matched_noise(digits.train, 2)
     far = [(one - digits.train).flatten(1).norm(dim=1) for one in (cropped, noisy)]
     assert torch.allclose(*far, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", augment.AUGMENTATIONS)
+@pytest.mark.parametrize("name", augmentations.AUGMENTATIONS)
 def test_labels_stay_shares_and_images_stay_images(digits, name):
     torch.manual_seed(1)
-    x, shares = augment.augment(name, digits.train[:64], digits.labels[:64], 2)
+    x, shares = augmentations.augment(name, digits.train[:64], digits.labels[:64], 2)
     assert x.shape == (64, 1, 16, 16) and torch.allclose(shares.sum(1), torch.ones(64))
     if name != "noise":
         assert x.min() >= 0 and x.max() <= 1
@@ -116,7 +116,7 @@ def test_labels_stay_shares_and_images_stay_images(digits, name):
 
 def test_mixing_up_is_the_same_for_images_and_labels():
     torch.manual_seed(2)
-    x, shares = augment.mix_up(torch.eye(5).reshape(5, 5, 1, 1), torch.eye(5))
+    x, shares = augmentations.mix_up(torch.eye(5).reshape(5, 5, 1, 1), torch.eye(5))
     assert torch.allclose(x[:, :, 0, 0], shares)
     assert torch.allclose(
         shares, shares[0, 0] * torch.eye(5) + shares[0, 4] * torch.eye(5).roll(1, 0)
@@ -125,7 +125,7 @@ def test_mixing_up_is_the_same_for_images_and_labels():
 
 def test_erasing_blackens_one_rectangle_in_half_of_the_images():
     torch.manual_seed(3)
-    black = augment.erase(torch.ones(2000, 1, 16, 16))[:, 0] == 0
+    black = augmentations.erase(torch.ones(2000, 1, 16, 16))[:, 0] == 0
     area = black.sum((1, 2)) / 256
     assert 0.45 < (area > 0).float().mean() < 0.55
     assert area.max() < 0.4  # .33, and rounding
@@ -137,9 +137,9 @@ def test_randaugment_turns_and_shifts_within_its_strength():
     torch.manual_seed(4)
     x = torch.zeros(500, 1, 32, 32)
     x[:, :, 14:18, 14:18] = 0.5
-    moved = centre(augment.rand_augment(x)) - centre(x)
+    moved = centre(augmentations.rand_augment(x)) - centre(x)
     assert 4 < moved.abs().max() < 2 * 0.136 * 32 + 0.5  # two translations at most
-    same = (augment.rand_augment(x, rounds=1) - x).abs().amax((1, 2, 3)) < 1e-5
+    same = (augmentations.rand_augment(x, rounds=1) - x).abs().amax((1, 2, 3)) < 1e-5
     assert 0.05 < same.float().mean() < 0.3  # nothing, or a solarize that finds nothing bright
 
 
@@ -177,9 +177,9 @@ def test_torchvisions_own_is_used_where_it_can_be_imported(monkeypatch):
     v2 = types.SimpleNamespace(Compose=Chain, RandAugment=Same, RandomErasing=Same, MixUp=Halves)
     for name, module in stub(v2).items():
         monkeypatch.setitem(sys.modules, name, module)
-    made, mix = augment.mixing.__wrapped__()
+    made, mix = augmentations.mixing.__wrapped__()
     x, shares = mix(torch.ones(40, 1, 16, 16), torch.arange(40) % 10)
-    assert made == augment.TORCHVISION and x.shape == (40, 1, 16, 16) and x.max() == 0.5
+    assert made == augmentations.TORCHVISION and x.shape == (40, 1, 16, 16) and x.max() == 0.5
     assert shares.shape == (40, 10) and shares.max() == 0.5
 
 

@@ -1,1 +1,1 @@
-"""What several studies need: gradient flow, norms, data, small nets, figures."""
+"""What several studies need: gradient flow, figures. What one needs lies in its own folder."""

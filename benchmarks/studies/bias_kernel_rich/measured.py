@@ -12,7 +12,15 @@ import pandas as pd
 from scipy.optimize import linprog
 
 from benchmarks.common.flow import LeastSquares, descend, flow
-from benchmarks.common.nets import Diagonal, Factors, Relu, apart, mirrored, predictor, trained
+from benchmarks.studies.bias_kernel_rich.nets import (
+    Diagonal,
+    Factors,
+    Relu,
+    apart,
+    mirrored,
+    predictor,
+    trained,
+)
 from benchmarks.study import Row
 
 AGREE = 1e-6

@@ -37,7 +37,7 @@ from itertools import product
 import pandas as pd
 
 from benchmarks import verdict
-from benchmarks.common.induced_norm import Shape
+from benchmarks.studies.bias_linear_conv.induced_norm import Shape
 from benchmarks.studies.bias_linear_conv.measured import (
     AGREE,
     NEAR,

@@ -15,9 +15,15 @@ import torch
 from einops import rearrange
 from sklearn.datasets import load_digits
 
-from benchmarks.common.bilinear import bilinear, minimise
-from benchmarks.common.conv_nets import Descended, descend, linear, relu, windows
-from benchmarks.common.induced_norm import Shape, closed_form, least, least_norm, program
+from benchmarks.studies.bias_linear_conv.bilinear import bilinear, minimise
+from benchmarks.studies.bias_linear_conv.conv_nets import Descended, descend, linear, relu, windows
+from benchmarks.studies.bias_linear_conv.induced_norm import (
+    Shape,
+    closed_form,
+    least,
+    least_norm,
+    program,
+)
 from benchmarks.study import Found, Row
 
 PIXELS, EXAMPLES = 16, 60  # of a pooled digit; of a task, drawn from about 360

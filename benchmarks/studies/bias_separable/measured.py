@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from benchmarks.common.hard_margin import by_svc, hard_margin
-from benchmarks.common.log_time import cross_entropy, flow, linear, network, product
+from benchmarks.studies.bias_separable.hard_margin import by_svc, hard_margin
+from benchmarks.studies.bias_separable.log_time import cross_entropy, flow, linear, network, product
 from benchmarks.study import Row
 
 Array = NDArray[np.float64]

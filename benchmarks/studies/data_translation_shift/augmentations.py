@@ -18,8 +18,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.common.images import shifted
-from benchmarks.common.vision import CLASSES
+from benchmarks.studies.data_translation_shift.images import shifted
+from benchmarks.studies.data_translation_shift.vision import CLASSES
 
 Batch = tuple[Tensor, Tensor]  # images, and labels as shares of the classes (sample, class)
 OWN, TORCHVISION = "our own batched form", "torchvision's transforms.v2"

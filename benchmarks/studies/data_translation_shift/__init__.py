@@ -30,11 +30,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import verdict
-from benchmarks.common.augment import augment, mixing
 from benchmarks.common.figures import panels, spread
-from benchmarks.common.images import Images, cifar10, digits, directions, shifted
-from benchmarks.common.vision import NETS, spectrum
 from benchmarks.page import Picture, Table
+from benchmarks.studies.data_translation_shift.augmentations import augment, mixing
+from benchmarks.studies.data_translation_shift.images import (
+    Images,
+    cifar10,
+    digits,
+    directions,
+    shifted,
+)
+from benchmarks.studies.data_translation_shift.vision import NETS, spectrum
 from benchmarks.study import Found, Part, Row, Study, option
 from benchmarks.verdict import Check
 
